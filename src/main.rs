@@ -1,0 +1,3 @@
+fn main() {
+    println!("ironkeeper {}", env!("CARGO_PKG_VERSION"));
+}
