@@ -1,14 +1,17 @@
 //! What goes over wires and onto disk, byte by byte: the jute codec and every record in it.
 //! Pure: knows bytes and numbers, no socket, no file, no state.
 
+pub mod election;
 pub mod jute;
 pub mod op;
 pub mod proto;
+pub mod quorum;
 pub mod txn;
 
 pub use jute::{DecodeError, Put, Reader, Record};
 pub use op::{CreateMode, ErrorCode, EventType, code, perms};
 pub use proto::{Acl, Id, Stat, StatPersisted};
+pub use quorum::QuorumPacket;
 pub use txn::{Txn, TxnDigest, TxnHeader, TxnRecord};
 
 /// The epoch half of a zxid (its high 32 bits).
