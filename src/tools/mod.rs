@@ -1,1 +1,3 @@
-//! (to be written)
+//! Tools beside the server.
+
+pub mod bench;
