@@ -1,1 +1,74 @@
-//! (to be written)
+//! The configuration: zoo.cfg, the dynamic file beside it and `-D` properties become one typed
+//! [`Config`] that nothing changes afterwards. One table ([`table::TABLE`]) drives parsing,
+//! defaults, checks and the printed reference.
+//!
+//! All of it is pure – text in, values out – except [`load`], which reads the files and the
+//! environment. What deserves a line in the log is handed back as [`Note`]s.
+//! Answers to Java's `QuorumPeerConfig`, `ServerConfig` and the system properties.
+
+mod address;
+mod draft;
+mod error;
+pub mod launch;
+pub mod load;
+pub mod membership;
+pub mod properties;
+mod protection;
+mod reference;
+mod rule;
+mod static_file;
+pub mod table;
+
+pub use address::{Address, WILDCARD};
+pub use draft::{Draft, Surroundings};
+pub use error::{ConfigError, Note, Severity};
+pub use membership::{Hierarchy, MembershipError, PeerAddress, QuorumConfig, Role, ServerSpec};
+pub use protection::unsupported;
+pub use reference::reference;
+pub use rule::Place;
+pub use static_file::{has_membership, point_to_dynamic_file};
+pub use table::Config;
+
+/// Bytes by which a record between servers may exceed `jute.maxbuffer` at least.
+const MIN_EXTRA: u32 = 1_024;
+
+impl Config {
+    /// The port on which clients connect in plain text, if any.
+    pub fn client_port(&self) -> Option<u16> {
+        self.client_address.as_ref().map(|address| address.port)
+    }
+
+    /// Bytes of the largest record between servers: `jute.maxbuffer` and its extra size.
+    pub fn jute_max_record(&self) -> u32 {
+        let extra = self
+            .jute_max_buffer_extra
+            .unwrap_or(self.jute_max_buffer)
+            .max(MIN_EXTRA);
+        self.jute_max_buffer
+            .saturating_add(extra)
+            .min(i32::MAX as u32)
+    }
+
+    /// Milliseconds that a logged transaction waits for company before it is synced.
+    pub fn max_write_queue_poll_ms(&self) -> i64 {
+        self.max_write_queue_poll_ms
+            .unwrap_or(self.flush_delay_ms / 3)
+    }
+
+    /// A property by its full name (`zookeeper.ssl.keyStore.location`), for the families of
+    /// keys that have no row in the table.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
+    }
+
+    /// Whether a four-letter word is answered: it is on the whitelist, or it is `isro` and
+    /// read-only mode is on.
+    pub fn allows_four_letter_word(&self, word: &str) -> bool {
+        let list = self.four_letter_whitelist.trim();
+        let listed = list == "*" || list.split(',').any(|entry| entry.trim() == word);
+        listed || (word == "isro" && self.read_only_mode_enabled)
+    }
+}
+
+#[cfg(test)]
+mod tests;
