@@ -1,1 +1,19 @@
-//! (to be written)
+//! What outlives the process: transaction logs, snapshots, epoch files; how a server comes back
+//! from them, and how old ones are purged. Everything goes through the [`disk::Disk`] trait.
+//!
+//! May not know what a transaction means (replay goes through the tree), nor threads, sockets or
+//! the clock. Java: package `server.persistence`. The bytes, and what a crash can leave behind, are
+//! drawn in `FORMATS.md`.
+
+pub mod disk;
+pub mod epoch;
+pub mod error;
+pub mod layout;
+pub mod log_reader;
+pub mod mem_disk;
+pub mod txnlog;
+
+pub use disk::{Disk, RealDisk, SharedDisk};
+pub use error::{Result, StorageError};
+pub use layout::{Compression, Layout};
+pub use txnlog::{Committed, LogOptions, TxnLog};
