@@ -1,9 +1,96 @@
-use std::process::exit;
+//! The command line: which part of the program the first word asks for.
 
-fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.split_first() {
-        Some((command, rest)) if command == "bench" => exit(ironkeeper::tools::bench::main(rest)),
-        _ => println!("ironkeeper {}", env!("CARGO_PKG_VERSION")),
+use std::process::ExitCode;
+
+use ironkeeper::config::{self, Config, Severity, ZOOKEEPER_RELEASE, load};
+use ironkeeper::server::logging;
+use ironkeeper::tools;
+use log::{error, info, warn};
+
+const USAGE: &str = "\
+usage: ironkeeper COMMAND [arguments]
+commands:
+  server [-Dname=value…] CONFIG           run a server with a configuration file
+  server PORT DIRECTORY [TICK [CNXNS]]    run a standalone server without one
+  cli [-server HOST:PORT] [command…]      the client shell
+  4lw HOST PORT WORD                      ask a server by a four-letter word
+  purge LOGDIR [SNAPDIR] -n COUNT         delete old logs and snapshots
+  bench MODE [options]                    load servers and measure them
+  config-reference                        print all settings
+  version, help";
+
+/// Java's exit code for a wrong command line or configuration.
+const INVALID_INVOCATION: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("", arguments.as_slice()),
+    };
+    match command {
+        "server" => server(rest),
+        // cli::run(rest) goes here.
+        "cli" => missing(command),
+        "4lw" => tools::four_letter_word::run(rest),
+        // tools::purge::run(rest) goes here.
+        "purge" => missing(command),
+        "bench" => ExitCode::from(tools::bench::main(rest) as u8),
+        "config-reference" => print(&config::reference()),
+        "version" | "--version" => print(&format!(
+            "Apache ZooKeeper, version {ZOOKEEPER_RELEASE} (IronKeeper {})\n",
+            env!("CARGO_PKG_VERSION")
+        )),
+        "help" | "--help" | "-h" => print(&format!("{USAGE}\n")),
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(INVALID_INVOCATION)
+        }
     }
+}
+
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    // Who closes the pipe early has read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn missing(command: &str) -> ExitCode {
+    eprintln!("ironkeeper {command} is not there yet");
+    ExitCode::FAILURE
+}
+
+/// Reads the configuration, says what is noteworthy about it, and runs the server with it.
+fn server(arguments: &[String]) -> ExitCode {
+    let loaded = load::config(&load::words(arguments));
+    logging::init(loaded.as_ref().ok());
+    let config = match loaded {
+        Ok(config) => config,
+        Err(error) => {
+            error!("{error}");
+            eprintln!("Invalid config, exiting abnormally");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    for note in &config.notes {
+        match note.severity {
+            Severity::Info => info!("{}", note.text),
+            Severity::Warning => warn!("{}", note.text),
+            Severity::Error => error!("{}", note.text),
+        }
+    }
+    let refusals = config::unsupported(&config);
+    if !refusals.is_empty() {
+        refusals.iter().for_each(|refusal| error!("{refusal}"));
+        eprintln!("Invalid config, exiting abnormally");
+        return ExitCode::from(INVALID_INVOCATION);
+    }
+    run(config)
+}
+
+// server::run(config) goes here.
+fn run(_config: Config) -> ExitCode {
+    missing("server")
 }

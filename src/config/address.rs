@@ -20,10 +20,7 @@ pub struct Address {
 impl Address {
     /// An address whose host is put into Java's spelling ([`canonical_host`]).
     pub fn new(host: &str, port: u16) -> Address {
-        Address {
-            host: canonical_host(host),
-            port,
-        }
+        Address { host: canonical_host(host), port }
     }
 
     /// Whether it names all interfaces (`0.0.0.0` or `::`).
@@ -50,11 +47,7 @@ impl fmt::Display for Address {
 
 /// The host as it stands before a colon: IPv6 literals in brackets.
 pub fn bracketed(host: &str) -> String {
-    if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// An IP literal in the spelling Java prints (`127.1` → `127.0.0.1`, `::1` →
@@ -82,11 +75,7 @@ fn literal(host: &str) -> Option<IpAddr> {
 fn ipv4_literal(host: &str) -> Option<Ipv4Addr> {
     let parts: Vec<&str> = host.trim().split('.').collect();
     let (last, leading) = parts.split_last()?;
-    if leading.len() > 3
-        || parts
-            .iter()
-            .any(|p| p.is_empty() || !p.bytes().all(is_digit))
-    {
+    if leading.len() > 3 || parts.iter().any(|p| p.is_empty() || !p.bytes().all(is_digit)) {
         return None;
     }
     let mut value: u64 = 0;

@@ -109,17 +109,12 @@ impl Draft {
         if is_ignored(known) {
             self.ignored.push(known.to_owned());
         }
-        self.config
-            .properties
-            .insert(name.clone(), value.to_owned());
+        self.config.properties.insert(name.clone(), value.to_owned());
         self.origins.insert(name, origin);
     }
 
     fn take_line(&mut self, path: &str, entry: &Entry, dynamic: bool) -> Result<(), ConfigError> {
-        let origin = Origin::Line {
-            file: path.to_owned(),
-            line: entry.line,
-        };
+        let origin = Origin::Line { file: path.to_owned(), line: entry.line };
         let (key, value) = (entry.key.trim(), entry.value.trim());
         let row = table::all().find(|row| row.name == key);
         if row.is_some_and(|row| row.place.is_strict()) {
@@ -131,9 +126,7 @@ impl Draft {
                 return Err(ConfigError::value(&origin, key, value, reason));
             }
         } else if let Some(option) = key.strip_prefix("metricsProvider.") {
-            self.config
-                .metrics_options
-                .insert(option.to_owned(), value.to_owned());
+            self.config.metrics_options.insert(option.to_owned(), value.to_owned());
         } else {
             if row.is_some_and(|row| row.place == Place::Bare) {
                 self.config.notes.push(Note::warning(format!(
@@ -183,9 +176,7 @@ impl Draft {
                 Place::PropertyOrBare => vec![full, row.name.to_owned()],
                 Place::Bare => vec![row.name.to_owned()],
             };
-            let Some(name) = names
-                .into_iter()
-                .find(|n| self.config.properties.contains_key(n))
+            let Some(name) = names.into_iter().find(|n| self.config.properties.contains_key(n))
             else {
                 continue;
             };
@@ -203,10 +194,7 @@ impl Draft {
     fn origin_of(&self, key: &str) -> Origin {
         let file = self.file();
         match self.entries.iter().find(|entry| entry.key.trim() == key) {
-            Some(entry) => Origin::Line {
-                file,
-                line: entry.line,
-            },
+            Some(entry) => Origin::Line { file, line: entry.line },
             None => Origin::Whole { file },
         }
     }
@@ -274,9 +262,7 @@ impl Draft {
             config.snap_retain_count = 3;
         }
         if config.snap_count < 2 {
-            config
-                .notes
-                .push(Note::warning("snapCount should be 2 or more; it is now 2"));
+            config.notes.push(Note::warning("snapCount should be 2 or more; it is now 2"));
             config.snap_count = 2;
         }
         if config.connect_to_learner_master_limit == 0 {
@@ -306,10 +292,7 @@ impl Draft {
     fn settle_client_addresses(&mut self) -> Result<(), ConfigError> {
         let config = &self.config;
         let plain = (config.client_port, &config.client_port_address);
-        let secure = (
-            config.secure_client_port,
-            &config.secure_client_port_address,
-        );
+        let secure = (config.secure_client_port, &config.secure_client_port_address);
         let client_address = self.listener("clientPort", plain)?;
         let secure_client_address = self.listener("secureClientPort", secure)?;
         self.config.client_address = client_address;
@@ -363,9 +346,7 @@ impl Draft {
         if dynamic_path.is_some() {
             check_dynamic_keys(&file, &entries)?;
         }
-        let version = dynamic_path
-            .as_deref()
-            .and_then(membership::version_from_file_name);
+        let version = dynamic_path.as_deref().and_then(membership::version_from_file_name);
         let mut quorum = membership_of(&file, &entries, self.config.multi_address_enabled)?;
         if let Some(version) = version {
             quorum.version = version;
@@ -390,11 +371,7 @@ impl Draft {
         let observers = self.config.quorum.observers().count();
         let standalone = self.config.standalone_enabled;
         let whole = Origin::Whole {
-            file: self
-                .config
-                .dynamic_config_file
-                .clone()
-                .unwrap_or_else(|| self.file()),
+            file: self.config.dynamic_config_file.clone().unwrap_or_else(|| self.file()),
         };
         let refuse = |reason: &str| Err(ConfigError::at(&whole, reason));
         let notes = &mut self.config.notes;
@@ -411,9 +388,8 @@ impl Draft {
             1 if standalone && observers > 0 => {
                 return refuse("Observers w/o quorum is an invalid configuration");
             }
-            1 if standalone => notes.push(Note::error(
-                "Invalid configuration, only one server specified (ignoring)",
-            )),
+            1 if standalone => notes
+                .push(Note::error("Invalid configuration, only one server specified (ignoring)")),
             1 | 2 => notes.push(Note::warning(
                 "No server failure will be tolerated. You need at least 3 servers.",
             )),
@@ -479,10 +455,7 @@ impl Draft {
             let path = config.data_dir.join("myid");
             return Err(self.error(
                 "dataDir",
-                format!(
-                    "myid file is missing: write this server's number into {}",
-                    path.display()
-                ),
+                format!("myid file is missing: write this server's number into {}", path.display()),
             ));
         }
         Ok(())
@@ -501,11 +474,7 @@ impl Draft {
 }
 
 fn contradicts(fixed: &Address, agreed: &Address) -> bool {
-    if fixed.is_wildcard() {
-        fixed.port != agreed.port
-    } else {
-        fixed.surely_differs(agreed)
-    }
+    if fixed.is_wildcard() { fixed.port != agreed.port } else { fixed.surely_differs(agreed) }
 }
 
 fn is_ignored(key: &str) -> bool {
@@ -517,10 +486,7 @@ fn is_ignored(key: &str) -> bool {
 
 fn parse_properties(file: &str, bytes: &[u8]) -> Result<Vec<Entry>, ConfigError> {
     properties::parse(&properties::latin1(bytes)).map_err(|malformed| {
-        let origin = Origin::Line {
-            file: file.to_owned(),
-            line: malformed.line,
-        };
+        let origin = Origin::Line { file: file.to_owned(), line: malformed.line };
         ConfigError::at(&origin, "\\u must be followed by four hexadecimal digits")
     })
 }
@@ -533,10 +499,7 @@ fn check_dynamic_keys(file: &str, entries: &[Entry]) -> Result<(), ConfigError> 
             _ if is_membership_key(key) => continue,
             _ => format!("Unrecognised parameter: {key}"),
         };
-        let origin = Origin::Line {
-            file: file.to_owned(),
-            line: entry.line,
-        };
+        let origin = Origin::Line { file: file.to_owned(), line: entry.line };
         return Err(ConfigError::value(&origin, key, &entry.value, reason));
     }
     Ok(())
@@ -548,16 +511,11 @@ fn membership_of(
     multi_address: bool,
 ) -> Result<QuorumConfig, ConfigError> {
     let last = properties::last_of_each(entries);
-    let pairs = last
-        .values()
-        .map(|entry| (entry.key.as_str(), entry.value.as_str()));
+    let pairs = last.values().map(|entry| (entry.key.as_str(), entry.value.as_str()));
     QuorumConfig::from_pairs(pairs, multi_address).map_err(|error| {
         let file = file.to_owned();
         let origin = match last.get(error.key.as_str()) {
-            Some(entry) => Origin::Line {
-                file,
-                line: entry.line,
-            },
+            Some(entry) => Origin::Line { file, line: entry.line },
             None => Origin::Whole { file },
         };
         ConfigError::at(&origin, error)

@@ -35,9 +35,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn at(origin: &Origin, reason: impl fmt::Display) -> ConfigError {
-        ConfigError {
-            text: format!("{origin}: {reason}"),
-        }
+        ConfigError { text: format!("{origin}: {reason}") }
     }
 
     pub(super) fn value(
@@ -47,16 +45,12 @@ impl ConfigError {
         reason: impl fmt::Display,
     ) -> ConfigError {
         let shown = if is_secret(key) { "(hidden)" } else { value };
-        ConfigError {
-            text: format!("{origin}: {key}={shown}: {reason}"),
-        }
+        ConfigError { text: format!("{origin}: {key}={shown}: {reason}") }
     }
 
     /// An error about something else than the content of a file.
     pub fn other(reason: impl fmt::Display) -> ConfigError {
-        ConfigError {
-            text: reason.to_string(),
-        }
+        ConfigError { text: reason.to_string() }
     }
 
     /// The exit code of the process, as Java's.
@@ -96,23 +90,14 @@ pub struct Note {
 
 impl Note {
     pub(super) fn info(text: impl Into<String>) -> Note {
-        Note {
-            severity: Severity::Info,
-            text: text.into(),
-        }
+        Note { severity: Severity::Info, text: text.into() }
     }
 
     pub(super) fn warning(text: impl Into<String>) -> Note {
-        Note {
-            severity: Severity::Warning,
-            text: text.into(),
-        }
+        Note { severity: Severity::Warning, text: text.into() }
     }
 
     pub(super) fn error(text: impl Into<String>) -> Note {
-        Note {
-            severity: Severity::Error,
-            text: text.into(),
-        }
+        Note { severity: Severity::Error, text: text.into() }
     }
 }

@@ -23,10 +23,7 @@ impl Words {
                 words.rest.push(argument.clone());
             }
         }
-        for flag in flags
-            .iter()
-            .flat_map(|flags| flags.split_ascii_whitespace())
-        {
+        for flag in flags.iter().flat_map(|flags| flags.split_ascii_whitespace()) {
             if !words.take(flag) {
                 words.jvm_options.push(flag.to_owned());
             }

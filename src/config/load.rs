@@ -16,10 +16,8 @@ const FLAG_VARIABLES: [&str; 2] = ["SERVER_JVMFLAGS", "JVMFLAGS"];
 
 /// The words of the command line (`arguments`) and of the flag variables, sorted.
 pub fn words(arguments: &[String]) -> Words {
-    let flags: Vec<String> = FLAG_VARIABLES
-        .iter()
-        .map(|name| env::var(name).unwrap_or_default())
-        .collect();
+    let flags: Vec<String> =
+        FLAG_VARIABLES.iter().map(|name| env::var(name).unwrap_or_default()).collect();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     Words::sort(arguments, &flags)
 }
@@ -56,9 +54,7 @@ pub fn config(words: &Words) -> Result<Config, ConfigError> {
 
 fn read_config(path: &str) -> Result<Vec<u8>, ConfigError> {
     fs::read(path).map_err(|error| {
-        ConfigError::other(format!(
-            "Error processing {path}: it cannot be read: {error}"
-        ))
+        ConfigError::other(format!("Error processing {path}: it cannot be read: {error}"))
     })
 }
 

@@ -72,17 +72,11 @@ pub struct PeerAddress {
 
 impl PeerAddress {
     pub fn quorum(&self) -> Address {
-        Address {
-            host: self.host.clone(),
-            port: self.quorum_port,
-        }
+        Address { host: self.host.clone(), port: self.quorum_port }
     }
 
     pub fn election(&self) -> Address {
-        Address {
-            host: self.host.clone(),
-            port: self.election_port,
-        }
+        Address { host: self.host.clone(), port: self.election_port }
     }
 }
 
@@ -147,13 +141,7 @@ impl ServerSpec {
         }
         addresses.sort_by(|a: &PeerAddress, b| a.host.cmp(&b.host));
         let role = role.unwrap_or(Role::Participant);
-        Ok(ServerSpec {
-            id,
-            addresses,
-            role,
-            client,
-            client_from_static: false,
-        })
+        Ok(ServerSpec { id, addresses, role, client, client_from_static: false })
     }
 }
 
@@ -167,11 +155,7 @@ fn peer_address(id: i64, fields: &[&str]) -> Result<PeerAddress, String> {
              on server.{id}"
         ));
     }
-    Ok(PeerAddress {
-        host,
-        quorum_port,
-        election_port,
-    })
+    Ok(PeerAddress { host, quorum_port, election_port })
 }
 
 fn client_address(text: &str, whole: &str) -> Result<Address, String> {
@@ -183,9 +167,7 @@ fn client_address(text: &str, whole: &str) -> Result<Address, String> {
 }
 
 fn port(host: &str, text: &str) -> Result<u16, String> {
-    let number: i64 = text
-        .parse()
-        .map_err(|_| format!("Address unresolved: {host}:{text}"))?;
+    let number: i64 = text.parse().map_err(|_| format!("Address unresolved: {host}:{text}"))?;
     u16::try_from(number).map_err(|_| format!("port out of range:{number}"))
 }
 
@@ -240,9 +222,7 @@ impl QuorumConfig {
             reason: malformed.to_string(),
         })?;
         let last = properties::last_of_each(&entries);
-        let pairs = last
-            .values()
-            .map(|entry| (entry.key.as_str(), entry.value.as_str()));
+        let pairs = last.values().map(|entry| (entry.key.as_str(), entry.value.as_str()));
         QuorumConfig::from_pairs(pairs, multi_address)
     }
 
@@ -253,21 +233,17 @@ impl QuorumConfig {
     ) -> Result<QuorumConfig, MembershipError> {
         let mut config = QuorumConfig::default();
         for (key, value) in pairs {
-            config
-                .take(key, value, multi_address)
-                .map_err(|reason| MembershipError {
-                    key: key.to_owned(),
-                    value: value.to_owned(),
-                    reason,
-                })?;
-        }
-        config
-            .complete_hierarchy()
-            .map_err(|reason| MembershipError {
-                key: String::new(),
-                value: String::new(),
+            config.take(key, value, multi_address).map_err(|reason| MembershipError {
+                key: key.to_owned(),
+                value: value.to_owned(),
                 reason,
             })?;
+        }
+        config.complete_hierarchy().map_err(|reason| MembershipError {
+            key: String::new(),
+            value: String::new(),
+            reason,
+        })?;
         Ok(config)
     }
 
@@ -291,10 +267,7 @@ impl QuorumConfig {
         } else if key.starts_with("weight") {
             let id = number_after_dot(key)?;
             let weight = whole_number(value)?;
-            self.hierarchy
-                .get_or_insert_default()
-                .weight_of
-                .insert(id, weight);
+            self.hierarchy.get_or_insert_default().weight_of.insert(id, weight);
         }
         Ok(())
     }
@@ -305,11 +278,7 @@ impl QuorumConfig {
         let Some(hierarchy) = &mut self.hierarchy else {
             return Ok(());
         };
-        for server in self
-            .servers
-            .values()
-            .filter(|s| s.role == Role::Participant)
-        {
+        for server in self.servers.values().filter(|s| s.role == Role::Participant) {
             if !hierarchy.group_of.contains_key(&server.id) {
                 return Err(format!("Server {}is not in a group", server.id));
             }
@@ -327,34 +296,27 @@ impl QuorumConfig {
 
     /// The servers that vote, in order of their ids.
     pub fn participants(&self) -> impl Iterator<Item = &ServerSpec> {
-        self.servers
-            .values()
-            .filter(|server| server.role == Role::Participant)
+        self.servers.values().filter(|server| server.role == Role::Participant)
     }
 
     /// The servers that only learn, in order of their ids.
     pub fn observers(&self) -> impl Iterator<Item = &ServerSpec> {
-        self.servers
-            .values()
-            .filter(|server| server.role == Role::Observer)
+        self.servers.values().filter(|server| server.role == Role::Observer)
     }
 
     /// The content of a dynamic file (Java's `writeDynamicConfig`): the lines in the order of
     /// their text, the version only in `.dynamic.next`, no line end after the last.
     pub fn dynamic_file_text(&self, keep_version: bool) -> String {
         let text = self.to_string();
-        let mut lines: Vec<&str> = text
-            .lines()
-            .filter(|line| keep_version || !line.starts_with("version="))
-            .collect();
+        let mut lines: Vec<&str> =
+            text.lines().filter(|line| keep_version || !line.starts_with("version=")).collect();
         lines.sort_unstable();
         lines.join("\n")
     }
 }
 
 fn whole_number(text: &str) -> Result<i64, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not a whole number of 64 bits"))
+    text.parse().map_err(|_| format!("{text:?} is not a whole number of 64 bits"))
 }
 
 fn number_after_dot(key: &str) -> Result<i64, String> {
@@ -370,10 +332,7 @@ impl fmt::Display for QuorumConfig {
         if let Some(hierarchy) = &self.hierarchy {
             let mut groups: BTreeMap<i64, Vec<String>> = BTreeMap::new();
             for id in java_order(hierarchy.group_of.keys()) {
-                groups
-                    .entry(hierarchy.group_of[&id])
-                    .or_default()
-                    .push(id.to_string());
+                groups.entry(hierarchy.group_of[&id]).or_default().push(id.to_string());
             }
             for group in java_order(groups.keys()) {
                 writeln!(f, "group.{group}={}", groups[&group].join(":"))?;

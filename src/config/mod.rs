@@ -29,6 +29,10 @@ pub use rule::Place;
 pub use static_file::{has_membership, point_to_dynamic_file};
 pub use table::Config;
 
+/// The release of Apache ZooKeeper whose behaviour this is. Tools read the number out of
+/// `zkServer.sh version`, `srvr` and the like.
+pub const ZOOKEEPER_RELEASE: &str = "3.9.5";
+
 /// Bytes by which a record between servers may exceed `jute.maxbuffer` at least.
 const MIN_EXTRA: u32 = 1_024;
 
@@ -40,19 +44,13 @@ impl Config {
 
     /// Bytes of the largest record between servers: `jute.maxbuffer` and its extra size.
     pub fn jute_max_record(&self) -> u32 {
-        let extra = self
-            .jute_max_buffer_extra
-            .unwrap_or(self.jute_max_buffer)
-            .max(MIN_EXTRA);
-        self.jute_max_buffer
-            .saturating_add(extra)
-            .min(i32::MAX as u32)
+        let extra = self.jute_max_buffer_extra.unwrap_or(self.jute_max_buffer).max(MIN_EXTRA);
+        self.jute_max_buffer.saturating_add(extra).min(i32::MAX as u32)
     }
 
     /// Milliseconds that a logged transaction waits for company before it is synced.
     pub fn max_write_queue_poll_ms(&self) -> i64 {
-        self.max_write_queue_poll_ms
-            .unwrap_or(self.flush_delay_ms / 3)
+        self.max_write_queue_poll_ms.unwrap_or(self.flush_delay_ms / 3)
     }
 
     /// A property by its full name (`zookeeper.ssl.keyStore.location`), for the families of

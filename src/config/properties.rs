@@ -26,11 +26,7 @@ pub struct Malformed {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "line {}: \\u must be followed by four hexadecimal digits",
-            self.line
-        )
+        write!(f, "line {}: \\u must be followed by four hexadecimal digits", self.line)
     }
 }
 
@@ -43,11 +39,7 @@ pub fn latin1(bytes: &[u8]) -> String {
 /// the last one counts ([`last_of_each`]).
 pub fn parse(text: &str) -> Result<Vec<Entry>, Malformed> {
     let mut entries = Vec::new();
-    let mut lines = NaturalLines {
-        text,
-        at: 0,
-        number: 0,
-    };
+    let mut lines = NaturalLines { text, at: 0, number: 0 };
     while let Some(logical) = lines.next_logical() {
         let (key, value) = split_key(&logical.text);
         let unescaped = |part: &str| unescape(part).ok_or(Malformed { line: logical.line });
@@ -63,10 +55,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, Malformed> {
 
 /// The entries as Java's hash table holds them: one of each key, the last in the text.
 pub fn last_of_each(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
-    entries
-        .iter()
-        .map(|entry| (entry.key.as_str(), entry))
-        .collect()
+    entries.iter().map(|entry| (entry.key.as_str(), entry)).collect()
 }
 
 struct Logical {
@@ -97,12 +86,7 @@ impl<'a> NaturalLines<'a> {
             self.at = self.text.len();
             return Some(rest);
         };
-        self.at += end
-            + if rest[end..].starts_with("\r\n") {
-                2
-            } else {
-                1
-            };
+        self.at += end + if rest[end..].starts_with("\r\n") { 2 } else { 1 };
         Some(&rest[..end])
     }
 
@@ -133,11 +117,7 @@ impl<'a> NaturalLines<'a> {
                 None => break,
             }
         }
-        Some(Logical {
-            text,
-            line: first,
-            span: start..self.at,
-        })
+        Some(Logical { text, line: first, span: start..self.at })
     }
 }
 

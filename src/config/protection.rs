@@ -16,25 +16,13 @@ pub fn unsupported(config: &Config) -> Vec<String> {
     let certificate = config.admin_enable_server && config.admin_need_client_auth;
     let asked = [
         (port, "secureClientPort", tls),
-        (
-            config.client_port_unification,
-            "client.portUnification=true",
-            tls,
-        ),
+        (config.client_port_unification, "client.portUnification=true", tls),
         (config.ssl_quorum, "sslQuorum=true", tls),
         (config.port_unification, "portUnification=true", tls),
         (https, "admin.forceHttps=true", tls),
         (certificate, "admin.needClientAuth=true", tls),
-        (
-            config.quorum_enable_sasl,
-            "quorum.auth.enableSasl=true",
-            sasl,
-        ),
-        (
-            config.session_require_client_sasl_auth,
-            "sessionRequireClientSASLAuth=true",
-            sasl,
-        ),
+        (config.quorum_enable_sasl, "quorum.auth.enableSasl=true", sasl),
+        (config.session_require_client_sasl_auth, "sessionRequireClientSASLAuth=true", sasl),
     ];
     let mut refusals: Vec<String> = asked
         .into_iter()
@@ -43,11 +31,7 @@ pub fn unsupported(config: &Config) -> Vec<String> {
         .collect();
     if config.enforce_auth_enabled {
         let schemes = config.enforce_auth_schemes.as_deref().unwrap_or_default();
-        for scheme in schemes
-            .split(',')
-            .map(str::trim)
-            .filter(|scheme| !scheme.is_empty())
-        {
+        for scheme in schemes.split(',').map(str::trim).filter(|scheme| !scheme.is_empty()) {
             if !BUILT_IN_SCHEMES.contains(&scheme) {
                 refusals.push(refusal(
                     &format!("enforce.auth.schemes={schemes}"),

@@ -34,11 +34,8 @@ fn describe(out: &mut String, setting: &Setting, defaults: &Config) {
         Place::PropertyOrBare => format!("zoo.cfg, -Dzookeeper.{name} or -D{name}"),
         Place::Bare => format!("only -D{name}"),
     };
-    let (meaning, allowed, default) = (
-        setting.meaning,
-        (setting.allowed)(),
-        (setting.show)(defaults),
-    );
+    let (meaning, allowed, default) =
+        (setting.meaning, (setting.allowed)(), (setting.show)(defaults));
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,

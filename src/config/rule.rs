@@ -55,41 +55,17 @@ pub struct Word {
 }
 
 /// `true` in any case, else off (`Boolean.parseBoolean`); in a zoo.cfg key `false` or an error.
-pub const FLAG: Word = Word {
-    word: "true",
-    means: true,
-    opposite: "false",
-    any_case: true,
-};
+pub const FLAG: Word = Word { word: "true", means: true, opposite: "false", any_case: true };
 /// Off only when the word is exactly `false`.
-pub const NOT_FALSE: Word = Word {
-    word: "false",
-    means: false,
-    opposite: "true",
-    any_case: false,
-};
+pub const NOT_FALSE: Word = Word { word: "false", means: false, opposite: "true", any_case: false };
 /// On only when the word is exactly `yes`.
-pub const YES: Word = Word {
-    word: "yes",
-    means: true,
-    opposite: "no",
-    any_case: false,
-};
+pub const YES: Word = Word { word: "yes", means: true, opposite: "no", any_case: false };
 /// Off only when the word is exactly `no`.
-pub const NOT_NO: Word = Word {
-    word: "no",
-    means: false,
-    opposite: "yes",
-    any_case: false,
-};
+pub const NOT_NO: Word = Word { word: "no", means: false, opposite: "yes", any_case: false };
 
 impl Word {
     fn matches(&self, text: &str, word: &str) -> bool {
-        if self.any_case {
-            text.eq_ignore_ascii_case(word)
-        } else {
-            text == word
-        }
+        if self.any_case { text.eq_ignore_ascii_case(word) } else { text == word }
     }
 }
 
@@ -108,12 +84,7 @@ impl Rule for Word {
     }
 
     fn show(&self, value: &bool) -> String {
-        (if *value == self.means {
-            self.word
-        } else {
-            self.opposite
-        })
-        .to_owned()
+        (if *value == self.means { self.word } else { self.opposite }).to_owned()
     }
 
     fn is_documented(&self, text: &str) -> bool {
@@ -128,14 +99,8 @@ impl<T: TryFrom<i64> + Copy + PartialOrd + Display> Rule for Whole<T> {
     type Value = T;
 
     fn read(&self, text: &str, place: Place) -> Option<T> {
-        let number = if place.is_strict() {
-            text.parse().ok()
-        } else {
-            decode(text)
-        };
-        number
-            .and_then(|n| T::try_from(n).ok())
-            .filter(|n| self.0.contains(n))
+        let number = if place.is_strict() { text.parse().ok() } else { decode(text) };
+        number.and_then(|n| T::try_from(n).ok()).filter(|n| self.0.contains(n))
     }
 
     fn allowed(&self) -> String {
@@ -157,9 +122,7 @@ fn decode(text: &str) -> Option<i64> {
     if digits.starts_with(['+', '-']) {
         return None;
     }
-    let hexadecimal = ["0x", "0X", "#"]
-        .iter()
-        .find_map(|prefix| digits.strip_prefix(prefix));
+    let hexadecimal = ["0x", "0X", "#"].iter().find_map(|prefix| digits.strip_prefix(prefix));
     let number = match (hexadecimal, digits.strip_prefix('0')) {
         (Some(hex), _) => i64::from_str_radix(hex, 16).ok()?,
         (None, Some(octal)) if !octal.is_empty() => i64::from_str_radix(octal, 8).ok()?,
@@ -202,9 +165,7 @@ impl<R: Rule> Rule for Optional<R> {
     }
 
     fn show(&self, value: &Option<R::Value>) -> String {
-        value
-            .as_ref()
-            .map_or("none".to_owned(), |value| self.0.show(value))
+        value.as_ref().map_or("none".to_owned(), |value| self.0.show(value))
     }
 }
 
@@ -226,11 +187,7 @@ impl Rule for Text {
     }
 
     fn show(&self, value: &String) -> String {
-        if value.is_empty() {
-            "none".to_owned()
-        } else {
-            value.clone()
-        }
+        if value.is_empty() { "none".to_owned() } else { value.clone() }
     }
 }
 
@@ -298,10 +255,7 @@ impl Rule for OneOf {
     type Value = String;
 
     fn read(&self, text: &str, _: Place) -> Option<String> {
-        self.0
-            .iter()
-            .find(|word| word.eq_ignore_ascii_case(text))
-            .map(|&word| word.to_owned())
+        self.0.iter().find(|word| word.eq_ignore_ascii_case(text)).map(|&word| word.to_owned())
     }
 
     fn allowed(&self) -> String {

@@ -7,9 +7,7 @@ use super::properties::{self, Malformed};
 /// Whether the file itself holds members, and is therefore to be kept as `<file>.bak` before
 /// [`point_to_dynamic_file`] takes them out.
 pub fn has_membership(text: &str) -> Result<bool, Malformed> {
-    Ok(properties::parse(text)?
-        .iter()
-        .any(|entry| is_membership_key(entry.key.trim())))
+    Ok(properties::parse(text)?.iter().any(|entry| is_membership_key(entry.key.trim())))
 }
 
 /// The file without its membership, role and old pointer, and – if the client address moved to

@@ -498,28 +498,13 @@ pub const IGNORED: &[&str] = &[
 
 /// Families of keys that are known by what they begin with; the reference lists them.
 pub const FAMILIES: &[(&str, &str)] = &[
-    (
-        "server.N",
-        "host:quorumPort:electionPort[:role][|…][;[host:]clientPort] of member N",
-    ),
-    (
-        "group.G",
-        "the members of group G, by colons; quorums are then hierarchical",
-    ),
-    (
-        "weight.N",
-        "the weight of member N in its group; 1 when not set",
-    ),
+    ("server.N", "host:quorumPort:electionPort[:role][|…][;[host:]clientPort] of member N"),
+    ("group.G", "the members of group G, by colons; quorums are then hierarchical"),
+    ("weight.N", "the weight of member N in its group; 1 when not set"),
     ("metricsProvider.*", "options of the metrics provider"),
-    (
-        "authProvider.N",
-        "Java class of a further authentication provider",
-    ),
+    ("authProvider.N", "Java class of a further authentication provider"),
     ("superUser.x", "a further SASL user with all rights"),
-    (
-        "ssl.*",
-        "key store, trust store, protocols and ciphers of the client port",
-    ),
+    ("ssl.*", "key store, trust store, protocols and ciphers of the client port"),
     ("ssl.quorum.*", "the same between servers"),
 ];
 

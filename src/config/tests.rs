@@ -5,13 +5,11 @@ use super::*;
 
 /// The cases of a golden file: a line's mark before the text, the text, and what follows `=>`.
 fn golden(file: &'static str) -> impl Iterator<Item = (&'static str, String, &'static str)> {
-    file.lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| {
-            let (case, expected) = line.split_once("> => ").expect("a line of a golden file");
-            let (mark, text) = case.split_once('<').expect("a text in angle brackets");
-            (mark.trim(), unescape(text), expected)
-        })
+    file.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| {
+        let (case, expected) = line.split_once("> => ").expect("a line of a golden file");
+        let (mark, text) = case.split_once('<').expect("a text in angle brackets");
+        (mark.trim(), unescape(text), expected)
+    })
 }
 
 fn unescape(text: &str) -> String {
@@ -60,18 +58,9 @@ fn properties_are_read_as_java_reads_them() {
 fn entries_know_their_lines_and_spans() {
     let text = "# one\n\na=1\\\n  2\n  b=3\r\n\\\n#x\nc=4";
     let entries = properties::parse(text).unwrap();
-    let found: Vec<_> = entries
-        .iter()
-        .map(|e| (e.key.as_str(), e.line, &text[e.span.clone()]))
-        .collect();
-    assert_eq!(
-        found,
-        [
-            ("a", 3, "a=1\\\n  2\n"),
-            ("b", 5, "  b=3\r\n"),
-            ("c", 8, "c=4")
-        ]
-    );
+    let found: Vec<_> =
+        entries.iter().map(|e| (e.key.as_str(), e.line, &text[e.span.clone()])).collect();
+    assert_eq!(found, [("a", 3, "a=1\\\n  2\n"), ("b", 5, "  b=3\r\n"), ("c", 8, "c=4")]);
 }
 
 #[test]
@@ -86,11 +75,7 @@ fn membership_is_read_and_printed_as_java_does() {
             Err(error) if error.reason.contains("number of 64 bits") => "! <NUMBER>".to_owned(),
             Err(error) => format!("! <{}>", error.reason),
         };
-        assert_eq!(
-            got,
-            unescape(expected).replace("FORM", form),
-            "for {text:?}"
-        );
+        assert_eq!(got, unescape(expected).replace("FORM", form), "for {text:?}");
         cases += 1;
     }
     assert!(cases > 50, "only {cases} cases");
@@ -102,33 +87,21 @@ fn a_printed_membership_reads_back() {
                 group.1=2\nweight.2=4\nversion=1f00000002";
     let config = QuorumConfig::parse(text, true).unwrap();
     assert_eq!(config.version, 0x1f_0000_0002);
-    assert_eq!(
-        QuorumConfig::parse(&config.to_string(), true).unwrap(),
-        config
-    );
+    assert_eq!(QuorumConfig::parse(&config.to_string(), true).unwrap(), config);
 }
 
 #[test]
 fn servers_of_one_bucket_are_in_order_of_their_ids() {
     let text = "server.33=z:1:2\nserver.1=a:1:2\nserver.16=p:1:2\nserver.20=q:1:2";
     let config = QuorumConfig::parse(text, false).unwrap().to_string();
-    let order: Vec<&str> = config
-        .lines()
-        .map(|line| line.split('=').next().unwrap())
-        .collect();
-    assert_eq!(
-        order,
-        ["server.16", "server.1", "server.33", "server.20", "version"]
-    );
+    let order: Vec<&str> = config.lines().map(|line| line.split('=').next().unwrap()).collect();
+    assert_eq!(order, ["server.16", "server.1", "server.33", "server.20", "version"]);
 }
 
 #[test]
 fn a_group_member_without_weight_is_refused() {
     let error = QuorumConfig::parse("server.1=a:1:2\ngroup.1=1:2", false).unwrap_err();
-    assert!(
-        error.to_string().contains("group.1 holds server 2"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("group.1 holds server 2"), "{error}");
 }
 
 #[test]
@@ -138,10 +111,7 @@ fn dynamic_files_are_sorted_and_may_keep_the_version() {
     let servers = "server.10=c:1:2:observer;0.0.0.0:2181\nserver.1=a:1:2:participant\n\
                    server.2=b:1:2:participant";
     assert_eq!(config.dynamic_file_text(false), servers);
-    assert_eq!(
-        config.dynamic_file_text(true),
-        format!("{servers}\nversion=ab")
-    );
+    assert_eq!(config.dynamic_file_text(true), format!("{servers}\nversion=ab"));
 }
 
 #[test]
@@ -161,15 +131,11 @@ fn versions_come_from_the_end_of_file_names() {
 
 /// The configuration of a text, with these `-D` words, and myid 1.
 fn read_with(text: &str, defines: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let defines: Vec<(String, String)> = defines
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect();
+    let defines: Vec<(String, String)> =
+        defines.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let my_id = Some("1\n".to_owned());
-    Draft::from_file("zoo.cfg", text.as_bytes(), &defines)?.finish(&Surroundings {
-        my_id,
-        ..Surroundings::default()
-    })
+    Draft::from_file("zoo.cfg", text.as_bytes(), &defines)?
+        .finish(&Surroundings { my_id, ..Surroundings::default() })
 }
 
 fn read(text: &str) -> Result<Config, ConfigError> {
@@ -190,10 +156,7 @@ fn a_plain_file_has_the_defaults() {
     assert_eq!(config.client_address, Some(Address::new("0.0.0.0", 2181)));
     assert_eq!(config.data_log_dir, config.data_dir);
     assert_eq!(config.tick_time_ms, 3000);
-    assert_eq!(
-        (config.min_session_timeout_ms, config.max_session_timeout_ms),
-        (6000, 60000)
-    );
+    assert_eq!((config.min_session_timeout_ms, config.max_session_timeout_ms), (6000, 60000));
     assert_eq!((config.snap_count, config.max_client_cnxns), (100_000, 60));
     assert_eq!(config.jute_max_record(), 2_097_150);
     assert!(config.force_sync && config.admin_enable_server && !config.distributed);
@@ -267,10 +230,7 @@ fn errors_name_place_key_value_and_what_is_allowed() {
             separated list of host:port:port or host:port:port:type and client_config is port \
             or host:port",
         ),
-        (
-            "dataDir=/d\nname=\\u00",
-            "zoo.cfg:2: \\u must be followed by four hexadecimal digits",
-        ),
+        ("dataDir=/d\nname=\\u00", "zoo.cfg:2: \\u must be followed by four hexadecimal digits"),
     ] {
         assert_eq!(error(text), expected);
     }
@@ -309,18 +269,10 @@ fn the_file_overwrites_defines() {
 
 #[test]
 fn bare_properties_come_from_defines_only() {
-    let config = read_with(
-        "dataDir=/d\njute.maxbuffer=5",
-        &[("jute.maxbuffer", "0x10")],
-    )
-    .unwrap();
+    let config = read_with("dataDir=/d\njute.maxbuffer=5", &[("jute.maxbuffer", "0x10")]).unwrap();
     assert_eq!(config.jute_max_buffer, 16);
     assert_eq!(config.jute_max_record(), 16 + 1024);
-    assert!(
-        has_note(&config, "zoo.cfg:2: jute.maxbuffer has no effect"),
-        "{:?}",
-        config.notes
-    );
+    assert!(has_note(&config, "zoo.cfg:2: jute.maxbuffer has no effect"), "{:?}", config.notes);
     let config = read_with("dataDir=/d", &[("fsync.warningthresholdms", "5")]).unwrap();
     assert_eq!(config.fsync_warning_threshold_ms, 5);
 }
@@ -332,16 +284,8 @@ fn words_other_than_the_documented_are_taken_as_java_takes_them() {
     let config = read(text).unwrap();
     assert!(config.force_sync && !config.skip_acl && !config.leader_serves);
     assert!(config.enforce_quota && config.admin_enable_server);
-    assert!(
-        has_note(&config, "zoo.cfg:2: forceSync=false is taken for yes"),
-        "{:?}",
-        config.notes
-    );
-    assert!(
-        has_note(&config, "allowed: 'yes' or 'no'"),
-        "{:?}",
-        config.notes
-    );
+    assert!(has_note(&config, "zoo.cfg:2: forceSync=false is taken for yes"), "{:?}", config.notes);
+    assert!(has_note(&config, "allowed: 'yes' or 'no'"), "{:?}", config.notes);
 }
 
 #[test]
@@ -350,10 +294,7 @@ fn unknown_keys_become_properties_and_jvm_settings_are_one_line() {
                 netty.advancedFlowControl.enabled=true\nmetricsProvider.httpPort=7000";
     let config = read(text).unwrap();
     assert_eq!(config.property("zookeeper.my.key"), Some("v"));
-    assert_eq!(
-        config.property("zookeeper.ssl.keyStore.location"),
-        Some("/k")
-    );
+    assert_eq!(config.property("zookeeper.ssl.keyStore.location"), Some("/k"));
     assert_eq!(config.metrics_options["httpPort"], "7000");
     let texts: Vec<&str> = config.notes.iter().map(|note| note.text.as_str()).collect();
     assert_eq!(
@@ -367,10 +308,7 @@ fn unknown_keys_become_properties_and_jvm_settings_are_one_line() {
 fn small_numbers_are_raised_with_a_warning() {
     let config = read("dataDir=/d\nsnapCount=1\nautopurge.snapRetainCount=1").unwrap();
     assert_eq!((config.snap_count, config.snap_retain_count), (2, 3));
-    assert!(has_note(
-        &config,
-        "Invalid autopurge.snapRetainCount: 1. Defaulting to 3"
-    ));
+    assert!(has_note(&config, "Invalid autopurge.snapRetainCount: 1. Defaulting to 3"));
 }
 
 const ENSEMBLE: &str = "dataDir=/d\ninitLimit=5\nsyncLimit=2\n\
@@ -380,20 +318,14 @@ const ENSEMBLE: &str = "dataDir=/d\ninitLimit=5\nsyncLimit=2\n\
 fn three_servers_are_an_ensemble() {
     let config = read(&format!("{ENSEMBLE}clientPort=2181")).unwrap();
     assert!(config.distributed);
-    assert_eq!(
-        (config.server_id, config.connect_to_learner_master_limit),
-        (Some(1), 5)
-    );
+    assert_eq!((config.server_id, config.connect_to_learner_master_limit), (Some(1), 5));
     assert_eq!(config.quorum.participants().count(), 3);
     assert_eq!(
         config.quorum.to_string(),
         "server.1=a:2888:3888:participant\n\
         server.2=b:2888:3888:participant\nserver.3=c:2888:3888:participant\nversion=0"
     );
-    assert_eq!(
-        config.quorum.servers[&1].client,
-        Some(Address::new("0.0.0.0", 2181))
-    );
+    assert_eq!(config.quorum.servers[&1].client, Some(Address::new("0.0.0.0", 2181)));
     assert_eq!(config.notes, []);
 }
 
@@ -415,19 +347,13 @@ fn who_is_standalone_and_what_is_no_ensemble() {
         error("dataDir=/d\nstandaloneEnabled=false"),
         "zoo.cfg: standaloneEnabled = false then number of participants should be >0"
     );
-    assert_eq!(
-        error(&format!("{one}\nstandaloneEnabled=false")),
-        "zoo.cfg: initLimit is not set"
-    );
+    assert_eq!(error(&format!("{one}\nstandaloneEnabled=false")), "zoo.cfg: initLimit is not set");
     let ensemble = format!("{one}\nstandaloneEnabled=false\ninitLimit=5\nsyncLimit=2");
     let config = read(&ensemble).unwrap();
     assert!(config.distributed);
     assert!(has_note(&config, "No server failure will be tolerated."));
     let draft = Draft::from_file("zoo.cfg", ensemble.as_bytes(), &[]).unwrap();
-    let error = draft
-        .finish(&Surroundings::default())
-        .unwrap_err()
-        .to_string();
+    let error = draft.finish(&Surroundings::default()).unwrap_err().to_string();
     assert!(error.contains("myid file is missing"), "{error}");
 }
 
@@ -448,10 +374,7 @@ fn a_membership_line_and_the_client_port_must_agree() {
     assert!(has_note(&config, "Defaulting to servers list"));
     for (line, rest) in [
         (";2182", "clientPort=2181"),
-        (
-            ";10.0.0.2:2181",
-            "clientPort=2181\nclientPortAddress=10.0.0.1",
-        ),
+        (";10.0.0.2:2181", "clientPort=2181\nclientPortAddress=10.0.0.1"),
     ] {
         let error = own(line, rest).unwrap_err().to_string();
         assert!(
@@ -476,10 +399,7 @@ fn the_dynamic_file_holds_the_membership() {
     let servers = "server.1=a:1:2;2181\nserver.2=b:1:2;2182\nserver.3=c:1:2;2183";
     let next = "server.1=a:1:2\nserver.2=b:1:2\nversion=2b";
     let config = read_dynamic(fixed, servers, Some(next)).unwrap();
-    assert_eq!(
-        (config.quorum.version, config.client_port()),
-        (0x1a, Some(2182))
-    );
+    assert_eq!((config.quorum.version, config.client_port()), (0x1a, Some(2182)));
     assert_eq!(config.last_seen_quorum.unwrap().version, 0x2b);
     let error =
         |fixed: &str, dynamic: &str| read_dynamic(fixed, dynamic, None).unwrap_err().to_string();
@@ -502,10 +422,7 @@ fn the_dynamic_file_holds_the_membership() {
 
 #[test]
 fn a_broken_myid_is_refused() {
-    let around = Surroundings {
-        my_id: Some("one".to_owned()),
-        ..Surroundings::default()
-    };
+    let around = Surroundings { my_id: Some("one".to_owned()), ..Surroundings::default() };
     let draft = Draft::from_file("zoo.cfg", b"dataDir=/d", &[]).unwrap();
     let error = draft.finish(&around).unwrap_err().to_string();
     assert_eq!(error, "/d/myid:1: serverid one is not a number");
@@ -515,22 +432,12 @@ fn a_broken_myid_is_refused() {
 fn started_by_port_and_directory() {
     let words = ["2181", "/d", "500", "9"].map(str::to_owned);
     let around = Surroundings::default();
-    let config = Draft::from_words(&words, &[])
-        .unwrap()
-        .finish(&around)
-        .unwrap();
+    let config = Draft::from_words(&words, &[]).unwrap().finish(&around).unwrap();
     assert_eq!(
-        (
-            config.client_port(),
-            config.tick_time_ms,
-            config.max_client_cnxns
-        ),
+        (config.client_port(), config.tick_time_ms, config.max_client_cnxns),
         (Some(2181), 500, 9)
     );
-    let config = Draft::from_words(&words[..2], &[])
-        .unwrap()
-        .finish(&around)
-        .unwrap();
+    let config = Draft::from_words(&words[..2], &[]).unwrap().finish(&around).unwrap();
     assert_eq!((config.tick_time_ms, config.max_client_cnxns), (3000, 0));
     for wrong in [&words[..1], &["x".to_owned(), "/d".to_owned()]] {
         let error = Draft::from_words(wrong, &[]).unwrap_err().to_string();
@@ -541,28 +448,16 @@ fn started_by_port_and_directory() {
 #[test]
 fn protection_that_is_not_there_is_refused() {
     for (line, part) in [
-        (
-            "secureClientPort=2281",
-            "secureClientPort is configured, but TLS",
-        ),
+        ("secureClientPort=2281", "secureClientPort is configured, but TLS"),
         ("sslQuorum=true", "sslQuorum=true"),
         ("client.portUnification=true", "client.portUnification=true"),
         ("quorum.auth.enableSasl=true", "SASL is not supported yet"),
-        (
-            "sessionRequireClientSASLAuth=true",
-            "SASL is not supported yet",
-        ),
-        (
-            "enforce.auth.enabled=true\nenforce.auth.schemes=digest,sasl",
-            "the scheme 'sasl'",
-        ),
+        ("sessionRequireClientSASLAuth=true", "SASL is not supported yet"),
+        ("enforce.auth.enabled=true\nenforce.auth.schemes=digest,sasl", "the scheme 'sasl'"),
         ("admin.forceHttps=true", "TLS is not supported yet"),
     ] {
         let refusals = unsupported(&read(&format!("dataDir=/d\n{line}")).unwrap());
-        assert!(
-            refusals.len() == 1 && refusals[0].contains(part),
-            "{line}: {refusals:?}"
-        );
+        assert!(refusals.len() == 1 && refusals[0].contains(part), "{line}: {refusals:?}");
     }
     let digest = "dataDir=/d\nenforce.auth.enabled=true\nenforce.auth.schemes=digest";
     assert!(unsupported(&read(digest).unwrap()).is_empty());
@@ -582,11 +477,7 @@ fn the_static_file_keeps_what_is_not_membership() {
     );
     let again = point_to_dynamic_file(&kept, "/c/zoo.cfg.dynamic.6", true).unwrap();
     assert_eq!(again, kept.replace("dynamic.5", "dynamic.6"));
-    assert!(
-        point_to_dynamic_file(text, "f", false)
-            .unwrap()
-            .contains("clientPort=2181\n")
-    );
+    assert!(point_to_dynamic_file(text, "f", false).unwrap().contains("clientPort=2181\n"));
     assert!(has_membership(text).unwrap() && !has_membership(&kept).unwrap());
 }
 
@@ -594,11 +485,7 @@ fn the_static_file_keeps_what_is_not_membership() {
 fn flag_variables_are_split_as_a_shell_splits_them() {
     let arguments = ["-Da=1", "zoo.cfg"].map(str::to_owned);
     let words = launch::Words::sort(&arguments, &["-Xmx1g  -Da=2 -XX:+Foo\n", "-Db -Da=x=y"]);
-    let defines: Vec<_> = words
-        .defines
-        .iter()
-        .map(|(n, v)| format!("{n}:{v}"))
-        .collect();
+    let defines: Vec<_> = words.defines.iter().map(|(n, v)| format!("{n}:{v}")).collect();
     assert_eq!(defines, ["a:1", "a:2", "b:", "a:x=y"]);
     assert_eq!(words.jvm_options, ["-Xmx1g", "-XX:+Foo"]);
     assert_eq!(words.rest, ["zoo.cfg"]);

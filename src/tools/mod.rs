@@ -1,3 +1,4 @@
 //! Tools beside the server.
 
 pub mod bench;
+pub mod four_letter_word;
