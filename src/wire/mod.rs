@@ -4,6 +4,7 @@
 pub mod election;
 pub mod jute;
 pub mod op;
+pub mod path;
 pub mod proto;
 pub mod quorum;
 pub mod txn;
