@@ -4,6 +4,8 @@
 //!
 //! The values that move along it are defined here.
 
+pub mod throttle;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -68,6 +70,8 @@ pub enum ToIo {
     Session { conn: ConnId, session: i64, timeout_ms: i32, passwd: [u8; 16] },
     /// Close once everything queued is written.
     Close { conn: ConnId, reason: CloseReason },
+    /// Close every connection of this thread: the server stops serving, or its role changes.
+    CloseAll { reason: CloseReason },
 }
 
 /// One reply inside [`ToIo::Replies`]: `bytes[start..end]` belongs to `conn`'s slot.
