@@ -286,7 +286,7 @@ impl<T: Record> Record for Option<Vec<T>> {
 macro_rules! record {
     ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $ty:ty),* $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
         pub struct $name {
             $($(#[$fmeta])* pub $field: $ty,)*
         }

@@ -24,7 +24,7 @@ impl Acl {
 }
 
 /// A znode's stat as clients see it: 68 bytes (C-11).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Stat {
     pub czxid: i64,
     pub mzxid: i64,
@@ -76,7 +76,7 @@ impl Record for Stat {
 
 /// A znode's stat as snapshots keep it and digests hash it (C-12): `cversion` is the internal one,
 /// which counts creates only.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct StatPersisted {
     pub czxid: i64,
     pub mzxid: i64,

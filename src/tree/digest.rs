@@ -1,0 +1,86 @@
+//! The tree's fingerprint: a sum of CRCs, one a node, that changes with every transaction and that
+//! leaders write into transactions (D-45 … D-48). Java: `DigestCalculator`, `AdHash`, `ZxidDigest`.
+
+use std::collections::VecDeque;
+
+use crate::wire::StatPersisted;
+
+/// The way digests are computed; another version cannot be compared.
+pub const DIGEST_VERSION: i32 = 2;
+/// Every so many zxids the digest goes into the history.
+const LOG_INTERVAL: i64 = 128;
+const LOG_LIMIT: usize = 1024;
+
+/// A node's share in the digest of the tree. 0 below /zookeeper, where quota statistics change
+/// outside transactions. `stat.cversion` is the internal one.
+pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> i64 {
+    if path.starts_with("/zookeeper/") {
+        return 0;
+    }
+    let mut bytes = [0; 60];
+    let longs = [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime];
+    for (field, v) in bytes.chunks_exact_mut(8).zip(longs) {
+        field.copy_from_slice(&v.to_be_bytes());
+    }
+    let ints = [stat.version, stat.cversion, stat.aversion];
+    for (field, v) in bytes[40..52].chunks_exact_mut(4).zip(ints) {
+        field.copy_from_slice(&v.to_be_bytes());
+    }
+    bytes[52..].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(if path == "/" { b"" } else { path.as_bytes() });
+    crc.update(data.unwrap_or_default());
+    crc.update(&bytes);
+    i64::from(crc.finalize())
+}
+
+/// The digest of the tree after a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ZxidDigest {
+    pub zxid: i64,
+    pub version: i32,
+    pub digest: i64,
+}
+
+/// What is known about digests of the past.
+#[derive(Debug, Default)]
+pub(super) struct DigestHistory {
+    /// Of a fuzzy snapshot that was loaded: nothing is compared until replay reaches its zxid.
+    pub awaited: Option<ZxidDigest>,
+    pub last: Option<ZxidDigest>,
+    pub log: VecDeque<ZxidDigest>,
+    pub mismatches: u64,
+}
+
+impl DigestHistory {
+    /// A transaction has been applied, and this is the digest now.
+    pub fn applied(&mut self, now: ZxidDigest) {
+        if self.awaited.is_some() {
+            return self.compare_awaited(now);
+        }
+        self.last = Some(now);
+        if now.zxid % LOG_INTERVAL == 0 {
+            self.log.push_back(now);
+            if self.log.len() > LOG_LIMIT {
+                self.log.pop_front();
+            }
+        }
+    }
+
+    /// Compares with the digest of the loaded snapshot if `now` is what it was taken of.
+    pub fn compare_awaited(&mut self, now: ZxidDigest) {
+        let Some(awaited) = self.awaited.take_if(|a| a.zxid == now.zxid) else { return };
+        self.mismatches += u64::from(differ(awaited, now));
+    }
+
+    /// Whether a digest that came with a transaction agrees with the tree's own.
+    pub fn compare(&mut self, theirs: ZxidDigest, ours: ZxidDigest) -> bool {
+        let differ = self.awaited.is_none() && differ(theirs, ours);
+        self.mismatches += u64::from(differ);
+        !differ
+    }
+}
+
+fn differ(a: ZxidDigest, b: ZxidDigest) -> bool {
+    a.version == b.version && a.digest != b.digest
+}

@@ -1,0 +1,122 @@
+//! The tree as it was at one moment, for snapshots and for learners that need all of it. Made in
+//! the time it takes to clone a pointer per 64 nodes; written out on another thread.
+
+use std::sync::Arc;
+
+use crate::wire::{Acl, StatPersisted};
+
+use super::DataTree;
+use super::acl::{AclId, AclTable};
+use super::digest::ZxidDigest;
+use super::node::NodeId;
+use super::slab::Slab;
+
+/// An exact view of a [`DataTree`].
+#[derive(Debug)]
+pub struct FrozenTree {
+    slab: Slab,
+    root: NodeId,
+    acls: AclTable,
+    sessions: Vec<(i64, i32)>,
+    digest: Option<ZxidDigest>,
+    last_zxid: i64,
+}
+
+/// A node as snapshots write it (D-31).
+#[derive(Debug, PartialEq, Eq)]
+pub struct FrozenNode<'a> {
+    /// "" for the root.
+    pub path: &'a str,
+    pub data: Option<&'a [u8]>,
+    /// −1 is the open list; others are in [`FrozenTree::acls`].
+    pub acl_index: i64,
+    pub stat: StatPersisted,
+}
+
+impl FrozenTree {
+    pub(super) fn new(tree: &DataTree) -> Self {
+        Self {
+            slab: tree.slab.clone(),
+            root: tree.root,
+            acls: tree.acls.clone(),
+            sessions: tree.sessions.iter().map(|(&id, &timeout)| (id, timeout)).collect(),
+            digest: tree.options.digest_enabled.then(|| tree.zxid_digest()),
+            last_zxid: tree.last_zxid,
+        }
+    }
+
+    pub fn last_zxid(&self) -> i64 {
+        self.last_zxid
+    }
+
+    /// The digest of the view; `None` when digests are off.
+    pub fn digest(&self) -> Option<ZxidDigest> {
+        self.digest
+    }
+
+    /// Sessions and their time-outs in ms, by id.
+    pub fn sessions(&self) -> &[(i64, i32)] {
+        &self.sessions
+    }
+
+    /// The ACLs that nodes refer to by index, but for the open one.
+    pub fn acls(&self) -> impl ExactSizeIterator<Item = (i64, &Arc<[Acl]>)> {
+        let used: Vec<_> = self.acls.iter().collect();
+        used.into_iter().map(|(id, acl): (AclId, _)| (id.snapshot_index(), acl))
+    }
+
+    /// Nodes in the view, the root counted once.
+    pub fn node_count(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Walks all nodes, parents first.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk { tree: self, at: None, path: String::new() }
+    }
+}
+
+/// Walks a [`FrozenTree`]. Not an `Iterator`: each node borrows the path from the walk.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    tree: &'a FrozenTree,
+    at: Option<NodeId>,
+    path: String,
+}
+
+impl Walk<'_> {
+    /// The next node; `None` after the last one.
+    pub fn next_node(&mut self) -> Option<FrozenNode<'_>> {
+        let slab = &self.tree.slab;
+        let id = match self.at {
+            None => self.tree.root,
+            Some(last) => {
+                let id = slab.pre_order_next(self.tree.root, last)?;
+                self.enter(last, id);
+                id
+            }
+        };
+        self.at = Some(id);
+        let node = slab.get(id);
+        Some(FrozenNode {
+            path: &self.path,
+            data: node.data(),
+            acl_index: node.acl.snapshot_index(),
+            stat: node.persisted(),
+        })
+    }
+
+    /// Turns the path of `last` into that of `id`, which comes next.
+    fn enter(&mut self, last: NodeId, id: NodeId) {
+        let slab = &self.tree.slab;
+        let parent = slab.get(id).parent;
+        let mut up = last;
+        while up != parent {
+            let node = slab.get(up);
+            self.path.truncate(self.path.len() - node.name_bytes().len() - 1);
+            up = node.parent;
+        }
+        self.path.push('/');
+        self.path.push_str(slab.get(id).name());
+    }
+}

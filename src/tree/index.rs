@@ -1,0 +1,184 @@
+//! One hash table for the whole tree: (parent, name) → node. It holds no keys, only a 32-bit tag
+//! and the id of the node, and asks the tree whether a node is the right one. Java: `NodeHashMap`.
+//!
+//! The table is cut into [`SEGMENTS`] small ones that grow on their own, so growing never holds up
+//! a write for longer than it takes to move 1/1024 of the slots, and never touches a node.
+
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+
+use super::node::NodeId;
+
+/// The secret that keys every hash of names which clients choose, so that nobody can aim for
+/// collisions. Random in production, fixed in tests. SipHash of the standard library, fed with the
+/// secret first.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seed(pub u64, pub u64);
+
+impl BuildHasher for Seed {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher.write_u64(self.1);
+        hasher
+    }
+}
+
+impl Seed {
+    pub(super) fn hash(&self, parent: NodeId, name: &[u8]) -> u64 {
+        let mut hasher = self.build_hasher();
+        hasher.write_u32(parent.0);
+        hasher.write(name);
+        hasher.finish()
+    }
+}
+
+const SEGMENTS: usize = 1024;
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    tag: u32,
+    node: NodeId,
+}
+
+const EMPTY: Slot = Slot { tag: 0, node: NodeId::NONE };
+
+/// Open addressing with linear probing, at most three quarters full.
+#[derive(Debug, Default)]
+struct Segment {
+    slots: Box<[Slot]>,
+    used: usize,
+}
+
+impl Segment {
+    /// The slot in which a tag's probing starts.
+    fn home(&self, tag: u32) -> usize {
+        ((u64::from(tag) * self.slots.len() as u64) >> 32) as usize
+    }
+
+    fn after(&self, i: usize) -> usize {
+        if i + 1 == self.slots.len() { 0 } else { i + 1 }
+    }
+
+    fn position(&self, tag: u32, mut is_it: impl FnMut(NodeId) -> bool) -> Option<usize> {
+        if self.used == 0 {
+            return None;
+        }
+        let mut i = self.home(tag);
+        loop {
+            let slot = self.slots[i];
+            if slot.node == NodeId::NONE {
+                return None;
+            }
+            if slot.tag == tag && is_it(slot.node) {
+                return Some(i);
+            }
+            i = self.after(i);
+        }
+    }
+
+    fn insert(&mut self, slot: Slot) {
+        if (self.used + 1) * 4 > self.slots.len() * 3 {
+            self.grow();
+        }
+        let mut i = self.home(slot.tag);
+        while self.slots[i].node != NodeId::NONE {
+            i = self.after(i);
+        }
+        self.slots[i] = slot;
+        self.used += 1;
+    }
+
+    fn grow(&mut self) {
+        let len = (self.slots.len() + self.slots.len() / 2).max(4);
+        let old = std::mem::replace(&mut self.slots, vec![EMPTY; len].into_boxed_slice());
+        self.used = 0;
+        old.into_iter().filter(|s| s.node != NodeId::NONE).for_each(|s| self.insert(s));
+    }
+
+    /// Empties slot `hole` and moves back the slots behind it that probing would now miss.
+    fn remove(&mut self, mut hole: usize) {
+        let mut i = self.after(hole);
+        while self.slots[i].node != NodeId::NONE {
+            let home = self.home(self.slots[i].tag);
+            let stays = if hole < i { hole < home && home <= i } else { hole < home || home <= i };
+            if !stays {
+                self.slots[hole] = self.slots[i];
+                hole = i;
+            }
+            i = self.after(i);
+        }
+        self.slots[hole] = EMPTY;
+        self.used -= 1;
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Index {
+    segments: Box<[Segment]>,
+}
+
+impl Index {
+    pub fn new() -> Self {
+        Self { segments: (0..SEGMENTS).map(|_| Segment::default()).collect() }
+    }
+
+    fn segment(hash: u64) -> usize {
+        (hash >> 32) as usize % SEGMENTS
+    }
+
+    /// The node under `hash` for which `is_it` holds.
+    pub fn find(&self, hash: u64, is_it: impl FnMut(NodeId) -> bool) -> Option<NodeId> {
+        let segment = &self.segments[Self::segment(hash)];
+        segment.position(hash as u32, is_it).map(|i| segment.slots[i].node)
+    }
+
+    /// Adds a node that is not there yet.
+    pub fn insert(&mut self, hash: u64, node: NodeId) {
+        self.segments[Self::segment(hash)].insert(Slot { tag: hash as u32, node });
+    }
+
+    pub fn remove(&mut self, hash: u64, node: NodeId) {
+        let segment = &mut self.segments[Self::segment(hash)];
+        match segment.position(hash as u32, |id| id == node) {
+            Some(i) => segment.remove(i),
+            None => panic!("node {} is not in the index", node.0), // linked nodes are indexed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// Few different tags and one segment: long clusters that wrap around the end.
+    #[test]
+    fn behaves_like_a_map_when_tags_collide() {
+        let (mut index, mut model) = (Index::new(), HashMap::new());
+        let mut x = 1u64;
+        for step in 0..20_000u32 {
+            x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let key = (x >> 33) as u32 % 200;
+            let hash = (u64::from(key % 50) * 0x0500_0000 + 0xf000_0000) & 0xffff_ffff;
+            let is_it = |id: NodeId| id.0 % 200 == key;
+            assert_eq!(index.find(hash, is_it).map(|id| id.0), model.get(&key).copied());
+            if let Some(id) = model.remove(&key) {
+                index.remove(hash, NodeId(id));
+            } else {
+                let id = step * 200 + key;
+                index.insert(hash, NodeId(id));
+                model.insert(key, id);
+            }
+        }
+    }
+
+    #[test]
+    fn seeds_give_other_hashes() {
+        let hash = |seed: Seed| seed.hash(NodeId(1), b"name");
+        assert_eq!(hash(Seed(1, 2)), hash(Seed(1, 2)));
+        assert_ne!(hash(Seed(1, 2)), hash(Seed(1, 3)));
+        assert_ne!(hash(Seed(1, 2)), hash(Seed(2, 2)));
+    }
+}

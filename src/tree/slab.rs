@@ -1,0 +1,161 @@
+//! The nodes' places, in chunks that frozen views share and writers copy when they touch them.
+//! Knows links and names, nothing of what a transaction means.
+
+use std::sync::Arc;
+
+use super::node::{Node, NodeId};
+
+const CHUNK: usize = 64;
+
+#[derive(Debug, Clone)]
+struct Chunk([Node; CHUNK]);
+
+/// Cloning is cheap: a pointer a chunk. The clone does not see later changes.
+#[derive(Debug, Clone)]
+pub(super) struct Slab {
+    chunks: Vec<Arc<Chunk>>,
+    /// Head of the list of free places, linked by `next_sibling`.
+    free: NodeId,
+    used: usize,
+}
+
+impl Slab {
+    pub fn new() -> Self {
+        Self { chunks: Vec::new(), free: NodeId::NONE, used: 0 }
+    }
+
+    /// Nodes that exist.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    pub fn get(&self, id: NodeId) -> &Node {
+        &self.chunks[id.0 as usize / CHUNK].0[id.0 as usize % CHUNK]
+    }
+
+    pub fn get_mut(&mut self, id: NodeId) -> &mut Node {
+        let chunk = Arc::make_mut(&mut self.chunks[id.0 as usize / CHUNK]);
+        &mut chunk.0[id.0 as usize % CHUNK]
+    }
+
+    /// Puts a node into a free place.
+    pub fn add(&mut self, node: Node) -> NodeId {
+        if self.free == NodeId::NONE {
+            self.add_chunk();
+        }
+        let id = self.free;
+        let place = self.get_mut(id);
+        let next = place.next_sibling;
+        *place = node;
+        self.free = next;
+        self.used += 1;
+        id
+    }
+
+    fn add_chunk(&mut self) {
+        let start = self.chunks.len() * CHUNK;
+        assert!(start + CHUNK < u32::MAX as usize, "no more than 2^32 nodes, {start} in use");
+        let places = std::array::from_fn(|i| {
+            let mut place = Node::vacant();
+            if i + 1 < CHUNK {
+                place.next_sibling = NodeId((start + i + 1) as u32);
+            }
+            place
+        });
+        self.chunks.push(Arc::new(Chunk(places)));
+        self.free = NodeId(start as u32);
+    }
+
+    /// Frees a place; the node must be unlinked and without children.
+    pub fn free(&mut self, id: NodeId) {
+        let next = std::mem::replace(&mut self.free, id);
+        let place = self.get_mut(id);
+        assert!(!place.is_vacant() && place.child_count == 0, "node {} cannot be freed", id.0);
+        *place = Node::vacant();
+        place.next_sibling = next;
+        self.used -= 1;
+    }
+
+    /// Makes `child` the last child of `parent`.
+    pub fn link(&mut self, parent: NodeId, child: NodeId) {
+        let first = self.get(parent).first_child;
+        let last = match first.some() {
+            None => child,
+            Some(first) => std::mem::replace(&mut self.get_mut(first).prev_sibling, child),
+        };
+        if last != child {
+            self.get_mut(last).next_sibling = child;
+        }
+        let node = self.get_mut(child);
+        node.parent = parent;
+        node.prev_sibling = last;
+        node.next_sibling = NodeId::NONE;
+        let node = self.get_mut(parent);
+        node.child_count += 1;
+        if first == NodeId::NONE {
+            node.first_child = child;
+        }
+    }
+
+    /// Takes `child` out of its parent's children.
+    pub fn unlink(&mut self, child: NodeId) {
+        let Node { parent, prev_sibling: prev, next_sibling: next, .. } = *self.get(child);
+        let first = self.get(parent).first_child;
+        // Whoever comes after – or the first child, who knows the last – gets a new predecessor.
+        match next.some() {
+            Some(next) => self.get_mut(next).prev_sibling = prev,
+            None if first != child => self.get_mut(first).prev_sibling = prev,
+            None => {}
+        }
+        if first != child {
+            self.get_mut(prev).next_sibling = next;
+        }
+        let node = self.get_mut(parent);
+        node.child_count -= 1;
+        if first == child {
+            node.first_child = next;
+        }
+    }
+
+    pub fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        let first = self.get(id).first_child.some();
+        std::iter::successors(first, |&id| self.get(id).next_sibling.some())
+    }
+
+    /// The node after `id` when the subtree under `top` is walked parents first.
+    pub fn pre_order_next(&self, top: NodeId, id: NodeId) -> Option<NodeId> {
+        if let Some(child) = self.get(id).first_child.some() {
+            return Some(child);
+        }
+        let mut at = id;
+        while at != top {
+            let node = self.get(at);
+            if let Some(next) = node.next_sibling.some() {
+                return Some(next);
+            }
+            at = node.parent;
+        }
+        None
+    }
+
+    /// `top` and everything below it, parents first.
+    pub fn subtree(&self, top: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(top), move |&id| self.pre_order_next(top, id))
+    }
+
+    /// The path of a node; "" for the root.
+    pub fn path_of(&self, id: NodeId) -> String {
+        let mut names = Vec::new();
+        let mut node = self.get(id);
+        while let Some(parent) = node.parent.some() {
+            names.push(node.name());
+            node = self.get(parent);
+        }
+        let mut path = String::with_capacity(names.iter().map(|n| n.len() + 1).sum());
+        for name in names.iter().rev() {
+            path.push('/');
+            path.push_str(name);
+        }
+        path
+    }
+}
