@@ -1,1 +1,10 @@
-//! (to be written)
+//! What an ensemble decides and how: votes and elections, which sets of servers are quorums.
+//! Pure: knows no socket, file, thread or clock; time is an argument in milliseconds.
+
+pub mod election;
+pub mod verifier;
+pub mod vote;
+
+pub use election::Election;
+pub use verifier::{JointVerifier, QuorumVerifier};
+pub use vote::{Ballot, Vote};

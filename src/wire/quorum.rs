@@ -343,8 +343,8 @@ mod tests {
         assert_eq!(err.kind(), io::ErrorKind::InvalidData, "{err}");
     }
 
-    /// What a Java 3.9.5 leader (id 3, first epoch) said to a new learner: LEADERINFO, then – after
-    /// the snapshot – NEWLEADER, whose data is the config, and PING.
+    /// What a Java 3.9.5 leader (id 3, first epoch) said to a new learner: LEADERINFO and SNAP;
+    /// after the snapshot NEWLEADER, whose data is the config; then PINGs.
     #[test]
     fn java_leader_bytes() {
         let leader_info = b"\0\0\0\x11\0\0\0\x01\0\0\0\0\0\0\0\x04\0\x01\0\0\xff\xff\xff\xff";
