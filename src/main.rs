@@ -74,6 +74,9 @@ fn server(arguments: &[String]) -> ExitCode {
             return ExitCode::from(error.exit_code());
         }
     };
+    if !config.config_path.is_empty() {
+        info!("Reading configuration from: {}", config.config_path);
+    }
     for note in &config.notes {
         match note.severity {
             Severity::Info => info!("{}", note.text),

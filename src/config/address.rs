@@ -3,8 +3,8 @@
 //! Pure: an address is text and a number here; looking names up is the shells' work.
 //! Answers to Java's `ConfigUtils.getHostAndPort` and the printing of `InetSocketAddress`.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The address that means every interface. A shell that binds it should listen on IPv6 and
 /// IPv4 alike, as Java does.

@@ -5,6 +5,7 @@
 //! Pure: the files come in as text. Answers to Java's `QuorumPeerConfig`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::address::{Address, WILDCARD};
 use super::error::{ConfigError, Note, Origin};
@@ -100,7 +101,7 @@ impl Draft {
     }
 
     /// Where `myid` lies.
-    pub fn data_dir(&self) -> &std::path::Path {
+    pub fn data_dir(&self) -> &Path {
         &self.config.data_dir
     }
 
@@ -213,6 +214,7 @@ impl Draft {
     /// Adds what lies around the file, and checks the whole.
     pub fn finish(mut self, around: &Surroundings) -> Result<Config, ConfigError> {
         self.check_quorum_sasl()?;
+        self.settle_directories()?;
         self.settle_numbers()?;
         self.settle_client_addresses()?;
         self.read_my_id(around)?;
@@ -246,14 +248,26 @@ impl Draft {
         Ok(())
     }
 
-    fn settle_numbers(&mut self) -> Result<(), ConfigError> {
+    fn settle_directories(&mut self) -> Result<(), ConfigError> {
         if self.config.data_dir.as_os_str().is_empty() {
             return Err(self.error("dataDir", "dataDir is not set"));
         }
         let config = &mut self.config;
+        let paths = [Path::new(&config.config_path), &config.data_dir, &config.data_log_dir];
+        for path in paths.into_iter().filter(|path| is_carelessly_relative(path)) {
+            let path = path.display();
+            config.notes.push(Note::warning(format!(
+                "{path} is relative. Prepend ./ to indicate that you're sure!"
+            )));
+        }
         if config.data_log_dir.as_os_str().is_empty() {
             config.data_log_dir = config.data_dir.clone();
         }
+        Ok(())
+    }
+
+    fn settle_numbers(&mut self) -> Result<(), ConfigError> {
+        let config = &mut self.config;
         if config.snap_retain_count < 3 {
             config.notes.push(Note::warning(format!(
                 "Invalid autopurge.snapRetainCount: {}. Defaulting to 3",
@@ -357,7 +371,7 @@ impl Draft {
         }
         self.config.quorum = quorum;
         if let (Some(_), Some(bytes)) = (&dynamic_path, &around.next_dynamic) {
-            let file = format!("{}.dynamic.next", self.config.config_path);
+            let file = self.config.next_dynamic_file();
             let entries = parse_properties(&file, bytes)?;
             let next = membership_of(&file, &entries, self.config.multi_address_enabled)?;
             self.config.last_seen_quorum = Some(next);
@@ -471,6 +485,11 @@ impl Draft {
             )));
         }
     }
+}
+
+/// Whether a path depends on where the server is started, and does not say so.
+fn is_carelessly_relative(path: &Path) -> bool {
+    !path.as_os_str().is_empty() && path.is_relative() && !path.starts_with(".")
 }
 
 fn contradicts(fixed: &Address, agreed: &Address) -> bool {

@@ -8,6 +8,7 @@ use std::{env, fs};
 use super::draft::{Draft, Surroundings};
 use super::error::{ConfigError, Note};
 use super::launch::Words;
+use super::next_dynamic_file;
 use super::table::Config;
 
 /// Environment variables that hold JVM options, `-Dname=value` words among them; the later
@@ -31,18 +32,6 @@ pub fn config(words: &Words) -> Result<Config, ConfigError> {
     };
     let around = surroundings(&draft, words)?;
     let mut config = draft.finish(&around)?;
-    if let [path] = words.rest.as_slice()
-        && Path::new(path).is_relative()
-        && !path.starts_with("./")
-    {
-        config.notes.insert(
-            0,
-            Note::warning(format!(
-                "{path} is relative. Prepend ./ to \
-            indicate that you're sure!"
-            )),
-        );
-    }
     if !words.jvm_options.is_empty() {
         config.notes.push(Note::info(format!(
             "accepted and ignored, being options of a JVM: {}",
@@ -64,7 +53,7 @@ fn surroundings(draft: &Draft, words: &Words) -> Result<Surroundings, ConfigErro
         around.dynamic = Some(read_config(path)?);
     }
     if let [path] = words.rest.as_slice() {
-        around.next_dynamic = read_if_present(Path::new(&format!("{path}.dynamic.next")))?;
+        around.next_dynamic = read_if_present(Path::new(&next_dynamic_file(path)))?;
         let id = read_if_present(&draft.data_dir().join("myid"))?;
         around.my_id = id.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     }

@@ -59,6 +59,22 @@ impl Config {
         self.properties.get(name).map(String::as_str)
     }
 
+    /// Where the membership of a version is kept: `<configuration file>.dynamic.<hex version>`.
+    pub fn dynamic_file(&self, version: i64) -> String {
+        format!("{}.dynamic.{version:x}", self.config_path)
+    }
+
+    /// Where a proposed membership is kept until it is decided.
+    pub fn next_dynamic_file(&self) -> String {
+        next_dynamic_file(&self.config_path)
+    }
+
+    /// Whether the configuration file is to be kept as `<configuration file>.bak` at start: it
+    /// holds the membership, which will move out of it.
+    pub fn wants_backup(&self) -> bool {
+        self.dynamic_config_file.is_none() && self.distributed && self.reconfig_enabled
+    }
+
     /// Whether a four-letter word is answered: it is on the whitelist, or it is `isro` and
     /// read-only mode is on.
     pub fn allows_four_letter_word(&self, word: &str) -> bool {
@@ -66,6 +82,10 @@ impl Config {
         let listed = list == "*" || list.split(',').any(|entry| entry.trim() == word);
         listed || (word == "isro" && self.read_only_mode_enabled)
     }
+}
+
+fn next_dynamic_file(config_path: &str) -> String {
+    format!("{config_path}.dynamic.next")
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ macro_rules! settings {
             $($( #[doc = concat!("`", $name, "`: ", $meaning, ".")] pub $field: $type, )*)*
             /// The configuration file as it was named; empty when started by port and directory.
             pub config_path: String,
-            /// The whole configuration file, which a standalone server shows to nobody but keeps.
+            /// The whole configuration file; the admin command `initial_configuration` shows it.
             pub config_text: String,
             /// Where clients connect in plain text; from `clientPort`, `clientPortAddress` and
             /// this server's own membership line.
@@ -118,6 +118,13 @@ const INT: i32 = i32::MAX;
 const UINT: u32 = INT as u32;
 const LONG: i64 = i64::MAX;
 
+/// The metrics providers that Java brings along.
+const METRICS_PROVIDERS: &[&str] = &[
+    "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
+    "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider",
+    "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
+];
+
 fn text(word: &str) -> String {
     word.to_owned()
 }
@@ -170,8 +177,8 @@ settings! {
         "port on which clients connect by TLS";
     secure_client_port_address: Option<String> = None, File "secureClientPortAddress", Maybe,
         "host of that port; all interfaces when not set";
-    client_port_listen_backlog: i32 = -1, File "clientPortListenBacklog", Whole(-1..=INT),
-        "connections that may wait to be accepted; -1 for the system's default";
+    client_port_listen_backlog: i32 = -1, File "clientPortListenBacklog", Whole(-INT..=INT),
+        "connections that may wait to be accepted; 0 or less for the system's default";
     max_client_cnxns: i32 = 60, File "maxClientCnxns", Whole(-INT..=INT),
         "connections of one IP address; 0 or less for no limit";
     max_cnxns: i32 = 0, Property "maxCnxns", Whole(-INT..=INT),
@@ -192,7 +199,7 @@ settings! {
 }
 "Sessions and time" {
     tick_time_ms: u32 = 3_000, File "tickTime", Whole(1..=UINT),
-        "ms of a tick, the unit of time-outs";
+        "length of a tick, the unit of time-outs, in ms";
     min_session_timeout_ms: i32 = -1, File "minSessionTimeout", Whole(-1..=INT),
         "shortest session time-out in ms; -1 for 2 ticks";
     max_session_timeout_ms: i32 = -1, File "maxSessionTimeout", Whole(-1..=INT),
@@ -315,6 +322,8 @@ settings! {
         "leave the realm out of Kerberos names";
     kerberos_canonicalize_host_names: bool = false, Property "kerberos.canonicalizeHostNames",
         FLAG, "use canonical host names in Kerberos names";
+    kerberos_min_relogin_time_ms: u32 = 60_000, Property "kerberos.minReLoginTimeMs",
+        Whole(0..=UINT), "ms between two logins to Kerberos at least";
     security_auth_to_local: String = text("DEFAULT"), Property "security.auth_to_local", Text,
         "rules from Kerberos names to users";
 }
@@ -443,13 +452,27 @@ settings! {
         "the command 'snapshot'";
     admin_restore_enabled: bool = true, Property "admin.restore.enabled", FLAG,
         "the command 'restore'";
-    metrics_provider: String =
-        text("org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"),
-        File "metricsProvider.className", Text, "Java class of the metrics provider";
+    metrics_provider: String = text(METRICS_PROVIDERS[0]),
+        File "metricsProvider.className", OneOf(METRICS_PROVIDERS),
+        "Java class of the metrics provider that is meant";
     audit_enable: bool = false, Property "audit.enable", FLAG,
         "log who changed what";
     path_stats_enabled: bool = false, Property "pathStats.enabled", FLAG,
         "log the most used paths now and then";
+    path_stats_top_path_max: u32 = 20, Property "pathStats.topPathMax", Whole(1..=UINT),
+        "how many of them";
+    path_stats_slot_duration_s: u32 = 15, Property "pathStats.slotDuration", Whole(1..=UINT),
+        "seconds of a slot in which they are counted";
+    path_stats_slot_capacity: u32 = 60, Property "pathStats.slotCapacity", Whole(1..=UINT),
+        "slots that are kept";
+    path_stats_max_depth: u32 = 6, Property "pathStats.maxDepth", Whole(1..=UINT),
+        "components of a path that count";
+    path_stats_sample_rate: f64 = 0.1, Property "pathStats.sampleRate", Real(0.0..=1.0),
+        "part of the requests that is counted";
+    path_stats_initial_delay_s: u32 = 5, Property "pathStats.initialDelay", Whole(0..=UINT),
+        "seconds until they are logged first";
+    path_stats_delay_s: u32 = 5, Property "pathStats.delay", Whole(1..=UINT),
+        "seconds until they are logged again";
     log_dir: Option<String> = None, Property "log.dir", Maybe,
         "directory of the log file; set by the launch scripts";
     log_file: Option<String> = None, Property "log.file", Maybe,
@@ -472,11 +495,13 @@ pub const IGNORED: &[&str] = &[
     "audit.impl.class",
     "bitHashCacheSize",
     "commitProcessor.*",
+    "controllerPort",
     "follower.skipLearnerRequestToNextProcessor",
     "forward_learner_requests_to_commit_processor_disabled",
     "intBufferStartingSizeBytes",
     "jmx.*",
     "jvm.pause.*",
+    "kinit",
     "leader.closeSocketAsync",
     "learner.asyncSending",
     "learner.closeSocketAsync",
@@ -489,6 +514,7 @@ pub const IGNORED: &[&str] = &[
     "nio.shutdownTimeout",
     "quorum.cnxn.threads.size",
     "request_throttler.shutdownTimeout",
+    "requireKerberosConfig",
     "serverCnxnFactory",
     "ssl.context.supplier.class",
     "ssl.sslProvider",

@@ -134,7 +134,7 @@ fn read_with(text: &str, defines: &[(&str, &str)]) -> Result<Config, ConfigError
     let defines: Vec<(String, String)> =
         defines.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let my_id = Some("1\n".to_owned());
-    Draft::from_file("zoo.cfg", text.as_bytes(), &defines)?
+    Draft::from_file("/c/zoo.cfg", text.as_bytes(), &defines)?
         .finish(&Surroundings { my_id, ..Surroundings::default() })
 }
 
@@ -148,6 +148,35 @@ fn error(text: &str) -> String {
 
 fn has_note(config: &Config, part: &str) -> bool {
     config.notes.iter().any(|note| note.text.contains(part))
+}
+
+/// A configuration in the words of the golden file.
+fn summary(config: &Config) -> String {
+    let client = config.client_address.as_ref().map_or("none".to_owned(), Address::to_string);
+    format!(
+        "client={client} min={} max={} dist={} id={} qv={} type={}",
+        config.min_session_timeout_ms,
+        config.max_session_timeout_ms,
+        config.distributed,
+        config.server_id.unwrap_or(-1),
+        config.quorum.to_string().replace('\n', "|"),
+        config.peer_type.to_string().to_uppercase()
+    )
+}
+
+#[test]
+fn files_are_taken_and_refused_as_java_does() {
+    let mut cases = 0;
+    for (mark, text, java) in golden(include_str!("golden/files.txt")) {
+        let got = read(&format!("dataDir=/d\n{text}"));
+        match (mark, java.starts_with("refused"), &got) {
+            ("", false, Ok(config)) => assert_eq!(summary(config), java, "for {text:?}"),
+            ("", true, Err(_)) | ("!", false, Err(_)) | ("~", true, Ok(_)) => {}
+            _ => panic!("Java says {java} of {text:?}, and we say {got:?}"),
+        }
+        cases += 1;
+    }
+    assert!(cases > 50, "only {cases} cases");
 }
 
 #[test]
@@ -169,68 +198,68 @@ fn errors_name_place_key_value_and_what_is_allowed() {
     for (text, expected) in [
         (
             "\ntickTime=2s\ndataDir=/d",
-            "zoo.cfg:2: tickTime=2s: not allowed; allowed: a whole \
+            "/c/zoo.cfg:2: tickTime=2s: not allowed; allowed: a whole \
             number from 1 to 2147483647",
         ),
         (
             "dataDir=/d\ntickTime=0",
-            "zoo.cfg:2: tickTime=0: not allowed; allowed: a whole \
+            "/c/zoo.cfg:2: tickTime=0: not allowed; allowed: a whole \
             number from 1 to 2147483647",
         ),
         (
             "dataDir=/d\nreconfigEnabled=yes",
-            "zoo.cfg:2: reconfigEnabled=yes: not allowed; \
+            "/c/zoo.cfg:2: reconfigEnabled=yes: not allowed; \
             allowed: 'true' or 'false'",
         ),
         (
             "dataDir=/d\nelectionAlg=2",
-            "zoo.cfg:2: electionAlg=2: not allowed; allowed: a whole \
+            "/c/zoo.cfg:2: electionAlg=2: not allowed; allowed: a whole \
             number from 3 to 3",
         ),
         (
             "dataDir=/d\nclientPort=70000",
-            "zoo.cfg:2: clientPort=70000: not allowed; allowed: a \
+            "/c/zoo.cfg:2: clientPort=70000: not allowed; allowed: a \
             whole number from 0 to 65535",
         ),
         (
             "dataDir=/d\npeerType=voter",
-            "zoo.cfg:2: peerType=voter: not allowed; allowed: \
+            "/c/zoo.cfg:2: peerType=voter: not allowed; allowed: \
             'participant' or 'observer'",
         ),
         (
             "dataDir=/d\nsnapCount=many",
-            "zoo.cfg:2: snapCount=many: not allowed; allowed: a \
+            "/c/zoo.cfg:2: snapCount=many: not allowed; allowed: a \
             whole number from 0 to 2147483647",
         ),
         (
             "dataDir=/d\nsnapshot.compression.method=zip",
-            "zoo.cfg:2: \
+            "/c/zoo.cfg:2: \
             snapshot.compression.method=zip: not allowed; allowed: '', 'gz', 'snappy'",
         ),
-        ("clientPort=2181", "zoo.cfg: dataDir is not set"),
+        ("clientPort=2181", "/c/zoo.cfg: dataDir is not set"),
         (
             "dataDir=/d\nclientPortAddress=::1",
-            "zoo.cfg:2: clientPortAddress is set but \
+            "/c/zoo.cfg:2: clientPortAddress is set but \
             clientPort is not set",
         ),
         (
             "dataDir=/d\nminSessionTimeout=9\nmaxSessionTimeout=8",
-            "zoo.cfg:2: minSessionTimeout \
+            "/c/zoo.cfg:2: minSessionTimeout \
             must not be larger than maxSessionTimeout (they are 9 and 8 ms)",
         ),
         (
             "dataDir=/d\nquorum.auth.serverRequireSasl=true",
-            "zoo.cfg:2: quorum.auth.enableSasl \
+            "/c/zoo.cfg:2: quorum.auth.enableSasl \
             is disabled, so cannot enable quorum.auth.serverRequireSasl",
         ),
         (
             "dataDir=/d\nserver.1=a:1",
-            "zoo.cfg:2: server.1=a:1: a:1 does not have the form \
+            "/c/zoo.cfg:2: server.1=a:1: a:1 does not have the form \
             server_config or server_config;client_config where server_config is the pipe \
             separated list of host:port:port or host:port:port:type and client_config is port \
             or host:port",
         ),
-        ("dataDir=/d\nname=\\u00", "zoo.cfg:2: \\u must be followed by four hexadecimal digits"),
+        ("dataDir=/d\nname=\\u00", "/c/zoo.cfg:2: \\u must be followed by four hexadecimal digits"),
     ] {
         assert_eq!(error(text), expected);
     }
@@ -272,7 +301,7 @@ fn bare_properties_come_from_defines_only() {
     let config = read_with("dataDir=/d\njute.maxbuffer=5", &[("jute.maxbuffer", "0x10")]).unwrap();
     assert_eq!(config.jute_max_buffer, 16);
     assert_eq!(config.jute_max_record(), 16 + 1024);
-    assert!(has_note(&config, "zoo.cfg:2: jute.maxbuffer has no effect"), "{:?}", config.notes);
+    assert!(has_note(&config, "/c/zoo.cfg:2: jute.maxbuffer has no effect"), "{:?}", config.notes);
     let config = read_with("dataDir=/d", &[("fsync.warningthresholdms", "5")]).unwrap();
     assert_eq!(config.fsync_warning_threshold_ms, 5);
 }
@@ -284,7 +313,11 @@ fn words_other_than_the_documented_are_taken_as_java_takes_them() {
     let config = read(text).unwrap();
     assert!(config.force_sync && !config.skip_acl && !config.leader_serves);
     assert!(config.enforce_quota && config.admin_enable_server);
-    assert!(has_note(&config, "zoo.cfg:2: forceSync=false is taken for yes"), "{:?}", config.notes);
+    assert!(
+        has_note(&config, "/c/zoo.cfg:2: forceSync=false is taken for yes"),
+        "{:?}",
+        config.notes
+    );
     assert!(has_note(&config, "allowed: 'yes' or 'no'"), "{:?}", config.notes);
 }
 
@@ -337,22 +370,25 @@ fn who_is_standalone_and_what_is_no_ensemble() {
     assert!(has_note(&config, "only one server specified (ignoring)"));
     assert_eq!(
         error(&format!("{one}\nserver.2=b:1:2:observer")),
-        "zoo.cfg: Observers w/o quorum is an invalid configuration"
+        "/c/zoo.cfg: Observers w/o quorum is an invalid configuration"
     );
     assert_eq!(
         error("dataDir=/d\nserver.2=b:1:2:observer"),
-        "zoo.cfg: Observers w/o participants is an invalid configuration"
+        "/c/zoo.cfg: Observers w/o participants is an invalid configuration"
     );
     assert_eq!(
         error("dataDir=/d\nstandaloneEnabled=false"),
-        "zoo.cfg: standaloneEnabled = false then number of participants should be >0"
+        "/c/zoo.cfg: standaloneEnabled = false then number of participants should be >0"
     );
-    assert_eq!(error(&format!("{one}\nstandaloneEnabled=false")), "zoo.cfg: initLimit is not set");
+    assert_eq!(
+        error(&format!("{one}\nstandaloneEnabled=false")),
+        "/c/zoo.cfg: initLimit is not set"
+    );
     let ensemble = format!("{one}\nstandaloneEnabled=false\ninitLimit=5\nsyncLimit=2");
     let config = read(&ensemble).unwrap();
     assert!(config.distributed);
     assert!(has_note(&config, "No server failure will be tolerated."));
-    let draft = Draft::from_file("zoo.cfg", ensemble.as_bytes(), &[]).unwrap();
+    let draft = Draft::from_file("/c/zoo.cfg", ensemble.as_bytes(), &[]).unwrap();
     let error = draft.finish(&Surroundings::default()).unwrap_err().to_string();
     assert!(error.contains("myid file is missing"), "{error}");
 }
@@ -386,7 +422,7 @@ fn a_membership_line_and_the_client_port_must_agree() {
 
 /// The configuration of a static and a dynamic file.
 fn read_dynamic(fixed: &str, dynamic: &str, next: Option<&str>) -> Result<Config, ConfigError> {
-    Draft::from_file("zoo.cfg", fixed.as_bytes(), &[])?.finish(&Surroundings {
+    Draft::from_file("/c/zoo.cfg", fixed.as_bytes(), &[])?.finish(&Surroundings {
         dynamic: Some(dynamic.as_bytes().to_vec()),
         next_dynamic: next.map(|text| text.as_bytes().to_vec()),
         my_id: Some("2".to_owned()),
@@ -415,15 +451,30 @@ fn the_dynamic_file_holds_the_membership() {
     );
     assert_eq!(
         error(&format!("{fixed}\nserver.1=a:1:2"), servers),
-        "zoo.cfg:5: \
+        "/c/zoo.cfg:5: \
         server.1=a:1:2: parameter: server.1 must be in a separate dynamic config file"
     );
 }
 
 #[test]
+fn a_path_that_is_carelessly_relative_earns_a_warning() {
+    let config = read("dataDir=data\ndataLogDir=./log").unwrap();
+    let texts: Vec<&str> = config.notes.iter().map(|note| note.text.as_str()).collect();
+    assert_eq!(texts, ["data is relative. Prepend ./ to indicate that you're sure!"]);
+}
+
+#[test]
+fn files_beside_the_configuration() {
+    let config = read(&format!("{ENSEMBLE}reconfigEnabled=true")).unwrap();
+    assert_eq!(config.dynamic_file(0x1_0000_000a), "/c/zoo.cfg.dynamic.10000000a");
+    assert_eq!(config.next_dynamic_file(), "/c/zoo.cfg.dynamic.next");
+    assert!(config.wants_backup() && !read(ENSEMBLE).unwrap().wants_backup());
+}
+
+#[test]
 fn a_broken_myid_is_refused() {
     let around = Surroundings { my_id: Some("one".to_owned()), ..Surroundings::default() };
-    let draft = Draft::from_file("zoo.cfg", b"dataDir=/d", &[]).unwrap();
+    let draft = Draft::from_file("/c/zoo.cfg", b"dataDir=/d", &[]).unwrap();
     let error = draft.finish(&around).unwrap_err().to_string();
     assert_eq!(error, "/d/myid:1: serverid one is not a number");
 }
