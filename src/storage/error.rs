@@ -21,7 +21,7 @@ pub enum StorageError {
     /// Logs without any snapshot (ZOOKEEPER-2325, 3056).
     NoSnapshot { dir: PathBuf, last_logged: i64 },
     /// Snapshots are there, but none can be read.
-    NoValidSnapshot { dir: PathBuf, tried: usize },
+    NoValidSnapshot { dir: PathBuf, newest: i64 },
     /// The epoch files contradict the database or each other (D-50).
     Epoch(String),
     /// The log cannot be cut to this zxid.
@@ -72,9 +72,10 @@ impl fmt::Display for StorageError {
                  before 3.5.3) start it once with -Dzookeeper.snapshot.trust.empty=true",
                 dir.display()
             ),
-            Self::NoValidSnapshot { dir, tried } => write!(
+            Self::NoValidSnapshot { dir, newest } => write!(
                 f,
-                "Not able to find valid snapshots in {}: tried {tried}. What to do: {RESYNC}",
+                "Not able to find valid snapshots in {}: all up to 0x{newest:x} are damaged. \
+                 What to do: {RESYNC}",
                 dir.display()
             ),
             Self::Epoch(text) => write!(f, "{text}. What to do: {RESYNC}"),

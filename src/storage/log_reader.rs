@@ -96,6 +96,7 @@ impl LogFile {
     }
 
     /// How the records ended; `None` while there may be more.
+    #[cfg(test)]
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
@@ -273,13 +274,23 @@ pub fn files_after(files: &[(i64, PathBuf)], zxid: i64) -> &[(i64, PathBuf)] {
 pub struct LogCursor {
     files: VecDeque<PathBuf>,
     current: Option<LogFile>,
+    /// Records of the current file.
+    records: u64,
+    /// The files that have been read to their end.
+    finished: Vec<FinishedFile>,
     /// Everything up to here is known from elsewhere; `None`: nothing is.
     after: Option<i64>,
     last: Option<i64>,
-    /// Files opened so far.
-    pub files_read: usize,
-    /// Transactions that had been there before: some Java versions log a proposal twice.
-    pub repeated: u64,
+}
+
+/// What reading a file to its end has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedFile {
+    pub path: PathBuf,
+    pub records: u64,
+    /// Where good records end.
+    pub position: u64,
+    pub end: End,
 }
 
 impl LogCursor {
@@ -291,7 +302,7 @@ impl LogCursor {
 
     pub fn over(files: &[(i64, PathBuf)], after: Option<i64>) -> Self {
         let files = files.iter().map(|(_, path)| path.clone()).collect();
-        Self { files, current: None, after, last: None, files_read: 0, repeated: 0 }
+        Self { files, current: None, records: 0, finished: Vec::new(), after, last: None }
     }
 
     /// The zxid of the last transaction seen, skipped ones included.
@@ -299,9 +310,14 @@ impl LogCursor {
         self.last
     }
 
-    /// The file being read; after the end, the last one.
+    /// The file being read.
     pub fn file(&self) -> Option<&LogFile> {
         self.current.as_ref()
+    }
+
+    /// The files that have been read to their end.
+    pub fn finished(&self) -> &[FinishedFile] {
+        &self.finished
     }
 
     /// The transaction that `advance` has found.
@@ -318,18 +334,29 @@ impl LogCursor {
                 None => false,
             };
             if found {
+                self.records += 1;
                 if self.accept()? {
                     return Ok(true);
                 }
                 continue;
             }
-            let Some(path) = self.files.pop_front() else { return Ok(false) };
-            if let Some(End::Torn(why)) = self.current.as_ref().and_then(LogFile::end) {
-                log::warn!("Last transaction was partial: {why}; going on with {}", path.display());
+            if let Some(file) = self.current.take() {
+                self.finish(file);
             }
+            let Some(path) = self.files.pop_front() else { return Ok(false) };
             self.current = Some(LogFile::open(disk, &path)?);
-            self.files_read += 1;
         }
+    }
+
+    fn finish(&mut self, file: LogFile) {
+        let LogFile { path, next: position, end, .. } = file;
+        let end = end.unwrap_or(End::Clean);
+        if let End::Torn(why) = &end {
+            let path = path.display();
+            log::warn!("Last transaction was partial: {why}, at byte {position} of {path}");
+        }
+        let records = std::mem::take(&mut self.records);
+        self.finished.push(FinishedFile { path, records, position, end });
     }
 
     /// Is the record at hand wanted? It must continue what is known.
@@ -340,7 +367,6 @@ impl LogCursor {
         if let Some(last) = last.filter(|last| zxid <= *last) {
             log::warn!("0x{last:x} is followed by 0x{zxid:x} in {}", file.path().display());
             self.last = Some(last);
-            self.repeated += 1;
             return Ok(false);
         }
         if self.after.is_some_and(|after| zxid <= after) {

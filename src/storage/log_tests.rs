@@ -145,7 +145,7 @@ fn the_first_transaction_of_a_later_epoch_follows() {
         (4, E1 | 1, true),
         (4, E1 | 2, false),
         (E1, E1 | 1, true),
-        (E1 | 9, 3 * E1 | 1, true),
+        (E1 | 9, (3 * E1) | 1, true),
         (E1 | 9, 1, false),
     ] {
         assert_eq!(follows(last, next), ok, "{last:x} {next:x}");
@@ -171,10 +171,10 @@ fn zookeeper_1621_2332_an_empty_or_headerless_file_has_no_records() {
 fn a_flipped_bit_in_a_whole_record_is_refused() {
     let clean = written(3, 40).peek(&path("log.1")).unwrap();
     // The second record: checksum, length, bytes, mark.
-    for at in 16 + 53..16 + 2 * 53 {
+    for (at, byte) in clean.iter().enumerate().skip(16 + 53).take(53) {
         for bit in 0..8 {
             let mem = written(3, 40);
-            mem.poke(&path("log.1"), at, &[clean[at] ^ (1 << bit)]);
+            mem.poke(&path("log.1"), at, &[byte ^ (1 << bit)]);
             match read_after(&mem, None) {
                 Err(StorageError::Corrupt { offset, .. }) => assert_eq!(offset, 69),
                 // A length that leads out of the file looks like an unfinished write.

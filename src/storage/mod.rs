@@ -5,15 +5,24 @@
 //! the clock. Java: package `server.persistence`. The bytes, and what a crash can leave behind, are
 //! drawn in `FORMATS.md`.
 
+pub mod compress;
 pub mod disk;
 pub mod epoch;
 pub mod error;
 pub mod layout;
 pub mod log_reader;
+pub mod log_worker;
 pub mod mem_disk;
+pub mod purge;
+pub mod recovery;
+pub mod snap_store;
+pub mod snapshot;
 pub mod txnlog;
 
 pub use disk::{Disk, RealDisk, SharedDisk};
 pub use error::{Result, StorageError};
 pub use layout::{Compression, Layout};
+pub use log_worker::{LogCommand, LogEvent, LogWorker, SnapshotPolicy, Token};
+pub use recovery::{LoggedTxn, Recovered, RecoveryOptions, recover};
+pub use snap_store::{SnapshotFile, SnapshotOptions};
 pub use txnlog::{Committed, LogOptions, TxnLog};
