@@ -64,7 +64,7 @@ fn missing(command: &str) -> ExitCode {
 
 /// Reads the configuration, says what is noteworthy about it, and runs the server with it.
 fn server(arguments: &[String]) -> ExitCode {
-    let loaded = load::config(&load::words(arguments));
+    let loaded = load::config(&load::words(arguments)).and_then(config::refuse_unsupported);
     logging::init(loaded.as_ref().ok());
     let config = match loaded {
         Ok(config) => config,
@@ -83,12 +83,6 @@ fn server(arguments: &[String]) -> ExitCode {
             Severity::Warning => warn!("{}", note.text),
             Severity::Error => error!("{}", note.text),
         }
-    }
-    let refusals = config::unsupported(&config);
-    if !refusals.is_empty() {
-        refusals.iter().for_each(|refusal| error!("{refusal}"));
-        eprintln!("Invalid config, exiting abnormally");
-        return ExitCode::from(INVALID_INVOCATION);
     }
     run(config)
 }

@@ -95,6 +95,15 @@ fn the_myid_file_is_read() {
 }
 
 #[test]
+fn a_server_does_not_start_without_the_protection_that_is_asked_for() {
+    let file = File::new("clientPort=2181\nsecureClientPort=2281\nsslQuorum=true\n");
+    let said = refusal(&[&file.path()], "");
+    for setting in ["secureClientPort is configured", "sslQuorum=true is configured"] {
+        assert!(said.contains(setting), "{said}");
+    }
+}
+
+#[test]
 fn the_reference_and_the_version_are_printed() {
     let print = |command: &str| {
         let output = ironkeeper(&[command], "");

@@ -23,7 +23,7 @@ pub use address::{Address, WILDCARD};
 pub use draft::{Draft, Surroundings};
 pub use error::{ConfigError, Note, Severity};
 pub use membership::{Hierarchy, MembershipError, PeerAddress, QuorumConfig, Role, ServerSpec};
-pub use protection::unsupported;
+pub use protection::{refuse_unsupported, unsupported};
 pub use reference::reference;
 pub use rule::Place;
 pub use static_file::{has_membership, point_to_dynamic_file};

@@ -1,6 +1,7 @@
 //! What a configuration asks for to protect the ensemble and this server cannot give yet.
 //! Pure.
 
+use super::error::ConfigError;
 use super::table::Config;
 
 /// Schemes that need no more than what is built in.
@@ -41,6 +42,14 @@ pub fn unsupported(config: &Config) -> Vec<String> {
         }
     }
     refusals
+}
+
+/// The configuration, unless it asks for protection that is not there.
+pub fn refuse_unsupported(config: Config) -> Result<Config, ConfigError> {
+    match unsupported(&config).as_slice() {
+        [] => Ok(config),
+        refusals => Err(ConfigError::other(refusals.join("; "))),
+    }
 }
 
 fn refusal(setting: &str, why: &str) -> String {

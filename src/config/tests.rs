@@ -564,3 +564,61 @@ fn every_row_has_a_name_of_its_own_and_takes_its_default() {
         assert!(!row.meaning.is_empty() && reference().contains(row.name));
     }
 }
+
+/// Texts out of pieces that mean something, in an order that means nothing.
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let pieces = [
+        "server.1",
+        "group.1",
+        "weight.2",
+        "version",
+        "dataDir",
+        "clientPort",
+        "tickTime",
+        "=",
+        ":",
+        ";",
+        "|",
+        "\\",
+        "\\u00e9",
+        "\\u0",
+        "\n",
+        "\r\n",
+        " ",
+        "#",
+        "[::1]",
+        "[",
+        "]",
+        "]:",
+        "127.0.0.1",
+        "1.2.3.4.5",
+        "é",
+        "\u{1f600}",
+        "observer",
+        "2181",
+        "99999999999999999999",
+        "-1",
+        "0x",
+        "true",
+        "/d",
+        "",
+    ];
+    let mut state: u64 = 0x2545_f491_4f6c_dd1d;
+    let mut pick = |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % n as u64) as usize
+    };
+    for _ in 0..5_000 {
+        let text: String = (0..pick(16)).map(|_| pieces[pick(pieces.len())]).collect();
+        if let Ok(membership) = QuorumConfig::parse(&text, true) {
+            let printed = membership.to_string();
+            let again = QuorumConfig::parse(&printed, true).expect(&printed);
+            assert_eq!(again.to_string(), printed, "from {text:?}");
+        }
+        let _ = read(&format!("dataDir=/d\n{text}"));
+        let _ = point_to_dynamic_file(&text, "/f", true);
+    }
+}
