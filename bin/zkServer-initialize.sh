@@ -67,7 +67,8 @@ initialize() {
   else
     echo "No myid provided, be sure to specify it in $datadir/myid if using non-standalone"
   fi
-  touch "$datadir/initialize"
+  # The server looks for the mark where its logs are.
+  touch "$datadir/initialize" "${datalogdir:-$datadir}/initialize"
 }
 
 FORCE=

@@ -34,8 +34,7 @@ fn main() -> ExitCode {
         // cli::run(rest) goes here.
         "cli" => missing(command),
         "4lw" => tools::four_letter_word::run(rest),
-        // tools::purge::run(rest) goes here.
-        "purge" => missing(command),
+        "purge" => tools::purge::run(rest),
         "bench" => ExitCode::from(tools::bench::main(rest) as u8),
         "config-reference" => print(&config::reference()),
         "version" | "--version" => print(&format!(

@@ -353,7 +353,9 @@ fn initialize_makes_directories_and_spares_data() {
     let said = initialize(&["--myid=5"]);
     assert_eq!((said.out.as_str(), said.code), ("Using myid of 5\n", Some(0)));
     assert_eq!(place.read("data/myid"), "5\n");
-    assert!(place.path("data/initialize").exists() && place.path("log/version-2").is_dir());
+    for name in ["data/version-2", "log/version-2", "data/initialize", "log/initialize"] {
+        assert!(place.path(name).exists(), "{name}");
+    }
 
     place.write("data/version-2/snapshot.0", "data");
     let said = initialize(&["--myid", "6"]);

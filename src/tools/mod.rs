@@ -2,3 +2,4 @@
 
 pub mod bench;
 pub mod four_letter_word;
+pub mod purge;
