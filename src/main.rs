@@ -31,8 +31,7 @@ fn main() -> ExitCode {
     };
     match command {
         "server" => server(rest),
-        // cli::run(rest) goes here.
-        "cli" => missing(command),
+        "cli" => ironkeeper::cli::run(rest),
         "4lw" => tools::four_letter_word::run(rest),
         "purge" => tools::purge::run(rest),
         "bench" => ExitCode::from(tools::bench::main(rest) as u8),

@@ -35,3 +35,48 @@ pub fn set_backlog(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     let result = unsafe { libc::listen(fd.as_raw_fd(), backlog) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// A moment on the clock of the machine's time zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalTime {
+    pub year: i32,
+    /// 0 … 11.
+    pub month: usize,
+    /// 1 … 31.
+    pub day: i32,
+    /// 0 (Sunday) … 6.
+    pub weekday: usize,
+    pub hour: i32,
+    pub minute: i32,
+    pub second: i32,
+    /// Abbreviated: UTC, CEST.
+    pub zone: String,
+}
+
+/// The local time of so many seconds since 1970; `None` when it is too far away for a calendar.
+pub fn local_time(unix_seconds: i64) -> Option<LocalTime> {
+    let mut tm = std::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are live for the call, which fills `tm` unless it returns null; an
+    // all-zero `tm` is a valid value. The zone's name it points to lives as long as the process.
+    let (tm, zone) = unsafe {
+        if libc::localtime_r(&unix_seconds, tm.as_mut_ptr()).is_null() {
+            return None;
+        }
+        let tm = tm.assume_init();
+        let zone = match tm.tm_zone.is_null() {
+            true => String::new(),
+            false => std::ffi::CStr::from_ptr(tm.tm_zone).to_string_lossy().into_owned(),
+        };
+        (tm, zone)
+    };
+    Some(LocalTime {
+        year: tm.tm_year + 1900,
+        month: tm.tm_mon as usize,
+        day: tm.tm_mday,
+        weekday: tm.tm_wday as usize,
+        hour: tm.tm_hour,
+        minute: tm.tm_min,
+        second: tm.tm_sec,
+        zone,
+    })
+}

@@ -3,7 +3,7 @@
 //! Java: `server.auth.ProviderRegistry`, `ZooKeeperServer.checkACL`,
 //! `PrepRequestProcessor.fixupACL`, `AuthenticationHelper`.
 
-mod base64;
+pub(crate) mod base64;
 pub mod digest;
 mod enforce;
 mod ensemble;

@@ -127,10 +127,12 @@ impl Client {
 
     /// Closes the session on the server and ends the connection.
     pub fn close(mut self) {
+        self.session.begin_close();
         if matches!(self.state(), State::Connected | State::ConnectedReadOnly) {
             self.submit(code::CLOSE_SESSION, |_| {}).wait_for(CLOSE_PATIENCE);
         }
         self.end();
+        (self.on_event)(WatchedEvent::of(KeeperState::Closed));
     }
 
     fn end(&mut self) {

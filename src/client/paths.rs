@@ -1,5 +1,5 @@
-//! Connect strings and paths: what a client checks before it sends anything. Pure.
-//! Java: `client.ConnectStringParser`, `common.PathUtils`.
+//! Connect strings: servers and the prefix of all paths. Pure.
+//! Java: `client.ConnectStringParser`.
 
 use super::error::{Error, Result};
 
@@ -63,39 +63,7 @@ fn with_port(host: &str) -> String {
 
 /// Refuses a path that no node can have, in Java's words.
 pub fn validate(path: &str) -> Result<()> {
-    let refuse = |what: &str| Err(Error::Argument(what.to_owned()));
-    match path {
-        "" => return refuse("Path length must be > 0"),
-        "/" => return Ok(()),
-        _ if !path.starts_with('/') => return refuse("Path must start with / character"),
-        _ if path.ends_with('/') => return refuse("Path must not end with / character"),
-        _ => {}
-    }
-    match flaw(path) {
-        None => Ok(()),
-        Some(reason) => refuse(&format!("Invalid path string \"{path}\" caused by {reason}")),
-    }
-}
-
-/// What is wrong first, with its place in UTF-16 units as Java counts them.
-fn flaw(path: &str) -> Option<String> {
-    let units: Vec<u16> = path.encode_utf16().collect();
-    let slash = u16::from(b'/');
-    let dot = u16::from(b'.');
-    for i in 1..units.len() {
-        let (unit, last) = (units[i], units[i - 1]);
-        let ends = units.get(i + 1).is_none_or(|&next| next == slash);
-        let after_dot = last == dot && i >= 2 && units[i - 2] == slash;
-        let reason = match unit {
-            0 => "null character not allowed",
-            u if u == slash && last == slash => "empty node name specified",
-            u if u == dot && ends && (last == slash || after_dot) => "relative paths not allowed",
-            0x01..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0.. => "invalid character",
-            _ => continue,
-        };
-        return Some(format!("{reason} @{i}"));
-    }
-    None
+    crate::wire::path::validate(path).map_err(Error::Argument)
 }
 
 #[cfg(test)]
@@ -131,32 +99,5 @@ mod tests {
         assert_eq!(rooted.to_client("/application"), "/application");
         let plain = ConnectString::parse("h").unwrap();
         assert_eq!((plain.to_server("/x"), plain.to_client("/x")), ("/x".into(), "/x"));
-    }
-
-    #[test]
-    fn paths_are_checked_as_java_does() {
-        for good in [
-            "/",
-            "/a",
-            "/a/b.c",
-            "/..a",
-            "/a/.b",
-            "/é/😀".trim_end_matches('😀').trim_end_matches('/'),
-        ] {
-            assert_eq!(validate(good), Ok(()), "{good}");
-        }
-        for (bad, reason) in [
-            ("", "Path length must be > 0"),
-            ("a", "Path must start with / character"),
-            ("/a/", "Path must not end with / character"),
-            ("/a//b", "Invalid path string \"/a//b\" caused by empty node name specified @3"),
-            ("/a/./b", "Invalid path string \"/a/./b\" caused by relative paths not allowed @3"),
-            ("/a/..", "Invalid path string \"/a/..\" caused by relative paths not allowed @4"),
-            ("/a\0", "Invalid path string \"/a\0\" caused by null character not allowed @2"),
-            ("/a\n", "Invalid path string \"/a\n\" caused by invalid character @2"),
-            ("/😀", "Invalid path string \"/😀\" caused by invalid character @1"),
-        ] {
-            assert_eq!(validate(bad), Err(Error::Argument(reason.into())), "{bad}");
-        }
     }
 }

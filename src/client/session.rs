@@ -197,6 +197,11 @@ impl Session {
         outgoing.auth.push(packet);
     }
 
+    /// From now on a lost connection is not replaced.
+    pub fn begin_close(&self) {
+        lock(&self.shared).closing = true;
+    }
+
     /// Ends the connection and the session's thread.
     pub fn stop(&self) {
         let mut outgoing = lock(&self.outgoing);
@@ -227,14 +232,8 @@ impl Session {
                 }
             }
         }
-        let shared = lock(&self.shared);
-        let (closed, gone) = (shared.closing, shared.state);
-        drop(shared);
-        if gone != State::AuthFailed {
+        if self.state() != State::AuthFailed {
             self.lost(State::Closed, ErrorCode::SessionExpired.code());
-        }
-        if closed {
-            on_event(WatchedEvent::of(KeeperState::Closed));
         }
     }
 

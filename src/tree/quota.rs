@@ -55,6 +55,11 @@ impl StatsTrack {
         track
     }
 
+    /// Sets `count`, `bytes`, `countHardLimit` or `byteHardLimit`.
+    pub fn set(&mut self, key: &str, value: i64) {
+        self.values.insert(key.into(), value);
+    }
+
     fn get(&self, key: &str) -> i64 {
         self.values.get(key).copied().unwrap_or(-1)
     }
