@@ -2,14 +2,19 @@
 
 import functools
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import zk
 
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d |\s+at |[a-z]+\.[\w.$]+(Exception|Error)")
 
-def java(main, *words, classpath=None, timeout=300, check=True, standard_input=None):
-    """Runs a main class of Apache's jars; returns what it printed."""
+def java(
+    main, *words, classpath=None, timeout=300, check=True, standard_input=None, errors_too=False
+):
+    """Runs a main class of Apache's jars; returns what it printed. errors_too adds standard error
+    (but for log lines) and the exit code."""
     command = [
         "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Duser.timezone=UTC",
         "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Dsun.stdout.encoding=UTF-8",
@@ -28,6 +33,9 @@ def java(main, *words, classpath=None, timeout=300, check=True, standard_input=N
     )
     if check and run.returncode != 0:
         raise AssertionError(f"{main} ended with {run.returncode}:\n{run.stdout}\n{run.stderr}")
+    if errors_too:
+        errors = [x for x in run.stderr.splitlines() if not LOG_LINE.match(x)]
+        return run.stdout + "\n".join(["-- errors:", *errors, f"-- exit code {run.returncode}\n"])
     return run.stdout
 
 

@@ -1,0 +1,71 @@
+"""Four-letter words: the same lines, keys and layout as on Java 3.9.5; numbers may differ."""
+
+import difflib
+import re
+
+import pytest
+import tree
+import zk
+from tree import wire
+from wire import create, flag, string
+
+WORDS = [
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "lsnp", "mntr",
+    "ruok", "srst", "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
+]  # fmt: skip
+
+# What differs from run to run and between two implementations on one machine.
+VARYING = [
+    (re.compile(r"0x[0-9a-f]+"), "HEX"),
+    (re.compile(r"\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \w+ \d{4}"), "TIME"),
+    (re.compile(r"(version[:=\t ]+).*"), r"\1VERSION"),
+    (re.compile(r"(dataDir|dataLogDir)=.*"), r"\1=DIRECTORY"),
+    (re.compile(r"-?\d+(\.\d+)?(E-?\d+)?"), "N"),
+]
+# Java's own: the machine under it, its threads and memory.
+JAVA_S_OWN = re.compile(
+    r"zk_(jvm|open_file|max_file|approximate_data|cnxn_closed|learner|.*netty|.*jmx)"
+    r"|java\.|os\.|user\.|host\.|jvm"
+)
+
+
+def client_with_state(server):
+    client = tree.client(server)
+    tree.must(client, wire.CREATE, create("/a", b"x"))
+    tree.must(client, wire.CREATE, create("/a/e", b"x", flags=1))
+    tree.must(client, wire.GET_DATA, string("/a") + flag(True))
+    tree.must(client, wire.GET_CHILDREN, string("/a") + flag(True))
+    return client
+
+
+def layout(server, word):
+    lines = server.word(word).splitlines()
+    lines = [line for line in lines if not JAVA_S_OWN.match(line)]
+    for pattern, name in VARYING:
+        lines = [pattern.sub(name, line) for line in lines]
+    return lines
+
+
+@pytest.fixture(scope="module")
+def both(kind):
+    with zk.Lab() as lab:
+        servers = [lab.server(k, flags=tree.FLAGS).start() for k in (zk.JAVA, kind)]
+        clients = [client_with_state(s) for s in servers]
+        yield servers
+        del clients
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_word(both, word):
+    java, other = (layout(server, word) for server in both)
+    difference = list(difflib.unified_diff(java, other, "java", "other", n=1, lineterm=""))
+    assert not difference, "\n".join(difference[:60])
+
+
+def test_word_not_allowed(lab, kind):
+    config = {"4lw.commands.whitelist": "ruok, srvr"}
+    answers = [
+        [server.word(word) for word in ("ruok", "conf", "mntr", "nope")]
+        for server in (lab.server(k, config).start() for k in (zk.JAVA, kind))
+    ]
+    assert answers[0] == answers[1]
