@@ -24,14 +24,14 @@ impl AclId {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Entry {
     acl: Arc<[Acl]>,
     /// Nodes that have this list; an entry without any is a free place.
     uses: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct AclTable {
     entries: Vec<Entry>,
     by_list: HashMap<Arc<[Acl]>, AclId, Seed>,

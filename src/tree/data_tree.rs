@@ -241,11 +241,6 @@ impl DataTree {
         self.history.log.iter()
     }
 
-    /// The digest after the last transaction, as long as one was applied.
-    pub fn last_digest(&self) -> Option<ZxidDigest> {
-        self.history.last
-    }
-
     /// How often a digest that came from elsewhere was not ours.
     pub fn digest_mismatches(&self) -> u64 {
         self.history.mismatches

@@ -47,7 +47,6 @@ pub struct ZxidDigest {
 pub(super) struct DigestHistory {
     /// Of a fuzzy snapshot that was loaded: nothing is compared until replay reaches its zxid.
     pub awaited: Option<ZxidDigest>,
-    pub last: Option<ZxidDigest>,
     pub log: VecDeque<ZxidDigest>,
     pub mismatches: u64,
 }
@@ -58,7 +57,6 @@ impl DigestHistory {
         if self.awaited.is_some() {
             return self.compare_awaited(now);
         }
-        self.last = Some(now);
         if now.zxid % LOG_INTERVAL == 0 {
             self.log.push_back(now);
             if self.log.len() > LOG_LIMIT {
@@ -83,4 +81,27 @@ impl DigestHistory {
 
 fn differ(a: ZxidDigest, b: ZxidDigest) -> bool {
     a.version == b.version && a.digest != b.digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_keeps_every_128th_of_the_last_131072() {
+        let mut history = DigestHistory::default();
+        let at = |zxid| ZxidDigest { zxid, version: DIGEST_VERSION, digest: zxid + 1 };
+        (1..=128 * 1030).for_each(|zxid| history.applied(at(zxid)));
+        assert_eq!(history.log.len(), 1024);
+        assert_eq!((history.log[0], history.log[1023]), (at(128 * 7), at(128 * 1030)));
+    }
+
+    #[test]
+    fn quota_and_config_have_no_share_in_the_digest() {
+        let stat = StatPersisted::default();
+        assert_eq!(node_digest("/zookeeper/quota", None, &stat), 0);
+        assert_ne!(node_digest("/zookeeper", None, &stat), 0);
+        assert_eq!(node_digest("/", None, &stat), node_digest("", None, &stat));
+        assert_eq!(node_digest("/a", None, &stat), node_digest("/a", Some(b""), &stat));
+    }
 }

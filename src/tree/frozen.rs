@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::wire::{Acl, StatPersisted};
 
 use super::DataTree;
-use super::acl::{AclId, AclTable};
 use super::digest::ZxidDigest;
 use super::node::NodeId;
 use super::slab::Slab;
@@ -16,7 +15,7 @@ use super::slab::Slab;
 pub struct FrozenTree {
     slab: Slab,
     root: NodeId,
-    acls: AclTable,
+    acls: Vec<(i64, Arc<[Acl]>)>,
     sessions: Vec<(i64, i32)>,
     digest: Option<ZxidDigest>,
     last_zxid: i64,
@@ -38,7 +37,7 @@ impl FrozenTree {
         Self {
             slab: tree.slab.clone(),
             root: tree.root,
-            acls: tree.acls.clone(),
+            acls: tree.acls.iter().map(|(id, acl)| (id.snapshot_index(), acl.clone())).collect(),
             sessions: tree.sessions.iter().map(|(&id, &timeout)| (id, timeout)).collect(),
             digest: tree.options.digest_enabled.then(|| tree.zxid_digest()),
             last_zxid: tree.last_zxid,
@@ -61,8 +60,7 @@ impl FrozenTree {
 
     /// The ACLs that nodes refer to by index, but for the open one.
     pub fn acls(&self) -> impl ExactSizeIterator<Item = (i64, &Arc<[Acl]>)> {
-        let used: Vec<_> = self.acls.iter().collect();
-        used.into_iter().map(|(id, acl): (AclId, _)| (id.snapshot_index(), acl))
+        self.acls.iter().map(|(index, acl)| (*index, acl))
     }
 
     /// Nodes in the view, the root counted once.

@@ -85,6 +85,23 @@ impl Watchers {
         }
     }
 
+    /// Uses up the standard watches. Calls `told` with everybody here, and whether that was all
+    /// they had. Returns whether anybody is left.
+    fn spend(&mut self, mut told: impl FnMut(WatcherId, bool)) -> bool {
+        let mut stays = |watcher: WatcherId, modes: &mut Modes| {
+            *modes = modes.without(Modes::STANDARD);
+            told(watcher, modes.0 == 0);
+            modes.0 != 0
+        };
+        match self {
+            Self::One(watcher, modes) => stays(*watcher, modes),
+            Self::Many(map) => {
+                map.retain(|watcher, modes| stays(*watcher, modes));
+                !map.is_empty()
+            }
+        }
+    }
+
     fn iter(&self) -> impl Iterator<Item = (WatcherId, Modes)> {
         let (one, many) = match self {
             Self::One(watcher, modes) => (Some((*watcher, *modes)), None),
@@ -99,7 +116,7 @@ impl Watchers {
 struct Table {
     seed: Seed,
     by_path: HashMap<Arc<str>, Watchers, Seed>,
-    by_watcher: HashMap<WatcherId, HashSet<Arc<str>, Seed>, Seed>,
+    by_watcher: PathsOf,
     /// Entries (a path and a watcher), and how many of them are recursive.
     count: usize,
     recursive: usize,
@@ -155,7 +172,7 @@ impl Table {
         }
         self.taken(old, new);
         if new.0 == 0 {
-            self.forget(watcher, path);
+            forget(&mut self.by_watcher, watcher, path);
         }
         true
     }
@@ -164,15 +181,6 @@ impl Table {
         self.count -= usize::from(new.0 == 0);
         let was_recursive = old.has_any(Modes::RECURSIVE) && !new.has_any(Modes::RECURSIVE);
         self.recursive -= usize::from(was_recursive);
-    }
-
-    /// Takes a path off the list of a watcher.
-    fn forget(&mut self, watcher: WatcherId, path: &str) {
-        let Some(paths) = self.by_watcher.get_mut(&watcher) else { return };
-        paths.remove(path);
-        if paths.is_empty() {
-            self.by_watcher.remove(&watcher);
-        }
     }
 
     fn remove_watcher(&mut self, watcher: WatcherId) {
@@ -191,24 +199,13 @@ impl Table {
     fn collect(&mut self, path: &str, found: &mut Vec<WatcherId>) {
         found.clear();
         if let Some(watchers) = self.by_path.get_mut(path) {
-            let before: Vec<(WatcherId, Modes)> = watchers.iter().collect();
-            found.extend(before.iter().map(|(watcher, _)| *watcher));
-            let mut left = true;
-            for (watcher, old) in before {
-                let new = old.without(Modes::STANDARD);
-                if new != old {
-                    left = watchers.set(watcher, new);
-                }
-                if new.0 == 0 {
+            let left = watchers.spend(|watcher, spent| {
+                found.push(watcher);
+                if spent {
                     self.count -= 1;
-                    if let Some(paths) = self.by_watcher.get_mut(&watcher) {
-                        paths.remove(path);
-                        if paths.is_empty() {
-                            self.by_watcher.remove(&watcher);
-                        }
-                    }
+                    forget(&mut self.by_watcher, watcher, path);
                 }
-            }
+            });
             if !left {
                 self.by_path.remove(path);
             }
@@ -231,6 +228,17 @@ impl Table {
             found.sort_unstable();
             found.dedup();
         }
+    }
+}
+
+type PathsOf = HashMap<WatcherId, HashSet<Arc<str>, Seed>, Seed>;
+
+/// Takes a path off the list of a watcher.
+fn forget(by_watcher: &mut PathsOf, watcher: WatcherId, path: &str) {
+    let Some(paths) = by_watcher.get_mut(&watcher) else { return };
+    paths.remove(path);
+    if paths.is_empty() {
+        by_watcher.remove(&watcher);
     }
 }
 
@@ -397,4 +405,193 @@ pub fn set_watches(
     check(&request.persistent, WatchKind::Persistent, &|_| None);
     check(&request.persistent_recursive, WatchKind::PersistentRecursive, &|_| None);
     missed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::TreeOptions;
+    use crate::wire::txn::CreateTxn;
+    use crate::wire::{Txn, TxnHeader};
+    use EventType::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
+
+    const A: WatcherId = WatcherId(1);
+    const B: WatcherId = WatcherId(2);
+
+    fn watches(set: &[(&str, WatcherId, WatchKind)]) -> Watches {
+        let mut watches = Watches::new(Seed(1, 2));
+        set.iter().for_each(|&(path, watcher, kind)| watches.add(path, watcher, kind));
+        watches
+    }
+
+    fn fire(watches: &mut Watches, kind: EventType, path: &str) -> Vec<(u64, EventType, String)> {
+        let parent_acl = (kind != NodeDataChanged).then(|| Acl::world(2).into());
+        let acl = Acl::world(1).into();
+        let change = Trigger { kind, path: path.into(), zxid: 1, acl, parent_acl };
+        let mut events = Vec::new();
+        watches.fire(&change, |watcher, kind, path, acl| {
+            assert_eq!(acl[0].perms == 2, kind == NodeChildrenChanged, "the ACL of the path");
+            events.push((watcher.0, kind, path.to_string()));
+        });
+        events
+    }
+
+    #[track_caller]
+    fn assert_fires(
+        watches: &mut Watches,
+        kind: EventType,
+        path: &str,
+        expected: &[(u64, EventType, &str)],
+    ) {
+        let events = fire(watches, kind, path);
+        let events: Vec<_> = events.iter().map(|(w, kind, path)| (*w, *kind, &**path)).collect();
+        assert_eq!(events, expected, "{kind:?} {path}");
+    }
+
+    #[test]
+    fn standard_watches_fire_once() {
+        let mut w = watches(&[("/a", A, WatchKind::Data), ("/a", B, WatchKind::Child)]);
+        assert_eq!(w.count(), 2);
+        assert_fires(&mut w, NodeDataChanged, "/a", &[(1, NodeDataChanged, "/a")]);
+        assert_fires(&mut w, NodeDataChanged, "/a", &[]);
+        assert_fires(&mut w, NodeCreated, "/a/b", &[(2, NodeChildrenChanged, "/a")]);
+        assert_eq!(w.count(), 0);
+        assert_eq!(w.summary(), WatchSummary { connections: 0, paths: 0, watches: 0 });
+    }
+
+    #[test]
+    fn a_delete_tells_data_watchers_child_watchers_and_those_of_the_parent() {
+        let mut w = watches(&[
+            ("/a", A, WatchKind::Data),
+            ("/a", A, WatchKind::Child),
+            ("/a", B, WatchKind::Child),
+            ("/", A, WatchKind::Child),
+        ]);
+        let expected =
+            [(1, NodeDeleted, "/a"), (2, NodeDeleted, "/a"), (1, NodeChildrenChanged, "/")];
+        assert_fires(&mut w, NodeDeleted, "/a", &expected);
+        assert_eq!(w.count(), 0);
+    }
+
+    #[test]
+    fn persistent_watches_stay() {
+        let mut w = watches(&[("/a", A, WatchKind::Persistent), ("/a", A, WatchKind::Data)]);
+        for _ in 0..2 {
+            assert_fires(&mut w, NodeDataChanged, "/a", &[(1, NodeDataChanged, "/a")]);
+            assert_fires(&mut w, NodeCreated, "/a/b", &[(1, NodeChildrenChanged, "/a")]);
+            assert_fires(&mut w, NodeDeleted, "/a", &[(1, NodeDeleted, "/a")]);
+        }
+        assert_eq!(w.count(), 2);
+        assert!(!w.contains("/a", A, WatcherType::Data), "the one-shot watch is used up");
+    }
+
+    #[test]
+    fn recursive_watches_see_all_below_but_no_children_events() {
+        let mut w = watches(&[
+            ("/", A, WatchKind::PersistentRecursive),
+            ("/a", A, WatchKind::PersistentRecursive),
+            ("/a/b", B, WatchKind::Data),
+        ]);
+        assert_fires(&mut w, NodeCreated, "/a", &[(1, NodeCreated, "/a")]);
+        let both = [(1, NodeDataChanged, "/a/b"), (2, NodeDataChanged, "/a/b")];
+        assert_fires(&mut w, NodeDataChanged, "/a/b", &both);
+        assert_fires(&mut w, NodeDeleted, "/a/b/c", &[(1, NodeDeleted, "/a/b/c")]);
+        assert_fires(&mut w, NodeDataChanged, "/", &[(1, NodeDataChanged, "/")]);
+        assert!(w.remove("/", A, WatcherType::PersistentRecursive));
+        assert_fires(&mut w, NodeCreated, "/b", &[]);
+        assert_fires(&mut w, NodeCreated, "/ab", &[]);
+        w.remove_watcher(A);
+        assert_eq!(w.data.recursive, 0);
+    }
+
+    /// Which watches each type of removeWatches takes, of a connection that has all of them.
+    #[test]
+    fn removal_by_type() {
+        use WatcherType::*;
+        let types = [Data, Children, Persistent, PersistentRecursive, Any];
+        let left: [&[WatcherType]; 5] = [
+            &[Children, Persistent, PersistentRecursive, Any],
+            &[Data, Persistent, PersistentRecursive, Any],
+            &[Data, Children, PersistentRecursive, Any],
+            &[Data, Children, Persistent, Any],
+            &[],
+        ];
+        for (kind, left) in types.into_iter().zip(left) {
+            let kinds = [
+                WatchKind::Data,
+                WatchKind::Child,
+                WatchKind::Persistent,
+                WatchKind::PersistentRecursive,
+            ];
+            let mut w = watches(&kinds.map(|kind| ("/a", A, kind)));
+            w.add("/a", B, WatchKind::Data);
+            assert!(types.iter().all(|t| w.contains("/a", A, *t)));
+            assert!(w.remove("/a", A, kind));
+            assert!(!w.remove("/a", A, kind));
+            let has: Vec<_> = types.into_iter().filter(|t| w.contains("/a", A, *t)).collect();
+            assert_eq!(has, left, "after {kind:?}");
+            assert!(w.contains("/a", B, Data), "others keep theirs");
+            w.remove_watcher(A);
+            assert_eq!((w.count(), w.data.recursive), (1, 0));
+        }
+    }
+
+    #[test]
+    fn thousands_on_one_node_and_one_on_thousands() {
+        let mut w = watches(&[]);
+        (0..2000).for_each(|i| w.add("/herd", WatcherId(i), WatchKind::Data));
+        (0..2000).for_each(|i| w.add(&format!("/n{i}"), A, WatchKind::Child));
+        assert_eq!(w.count(), 4000);
+        assert_eq!(w.summary(), WatchSummary { connections: 2000, paths: 1, watches: 2000 });
+        let mut listed: Vec<u64> =
+            w.by_path().flat_map(|(_, watchers)| watchers.map(|w| w.0)).collect();
+        listed.dedup();
+        assert_eq!(listed.len(), 2000);
+        assert!(w.by_watcher().all(|(_, paths)| paths.eq(["/herd"])));
+        (0..1000).for_each(|i| w.remove_watcher(WatcherId(i)));
+        assert_eq!(w.count(), 1000);
+        assert_eq!(fire(&mut w, NodeDataChanged, "/herd").len(), 1000);
+        assert_eq!(w.count(), 0);
+    }
+
+    #[test]
+    fn set_watches_tells_what_was_missed_and_watches_the_rest() {
+        let mut tree = DataTree::new(TreeOptions::default());
+        for (zxid, path) in [(10, "/old"), (20, "/new"), (30, "/old/kid")] {
+            let header = TxnHeader { zxid, ..TxnHeader::default() };
+            let txn = Txn::Create(CreateTxn {
+                path: path.into(),
+                parent_cversion: -1,
+                ..CreateTxn::default()
+            });
+            tree.apply(&header, &txn, &mut Vec::new());
+        }
+        let mut w = watches(&[]);
+        let paths = || ["/old", "/new", "/gone"].map(String::from).to_vec();
+        let request = SetWatches2 {
+            relative_zxid: 15,
+            data: paths(),
+            exist: paths(),
+            child: paths(),
+            persistent: vec!["/p".into()],
+            persistent_recursive: vec!["/r".into()],
+        };
+        let missed = set_watches(&tree, &mut w, A, &request);
+        let missed: Vec<_> = missed.iter().map(|(event, path)| (*event, &**path)).collect();
+        let expected = [
+            (NodeDataChanged, "/new"),
+            (NodeDeleted, "/gone"),
+            (NodeCreated, "/old"),
+            (NodeCreated, "/new"),
+            (NodeChildrenChanged, "/old"),
+            (NodeChildrenChanged, "/new"),
+            (NodeDeleted, "/gone"),
+        ];
+        assert_eq!(missed, expected);
+        assert!(w.contains("/old", A, WatcherType::Data));
+        assert!(w.contains("/gone", A, WatcherType::Data), "waits for the node to be created");
+        assert!(w.contains("/p", A, WatcherType::Persistent));
+        assert!(w.contains("/r", A, WatcherType::PersistentRecursive));
+        assert_eq!(w.count(), 5);
+    }
 }
