@@ -1,7 +1,7 @@
 //! Builds a tree from what a snapshot holds. Knows the order of a snapshot, not its bytes.
 //! Java: `DataTree.deserialize`, `SerializeUtils.deserializeSnapshot`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::wire::{Acl, StatPersisted};
@@ -42,16 +42,16 @@ pub struct TreeBuilder {
     tree: DataTree,
     rooted: bool,
     /// Indexes of the snapshot, each held with one use until the end.
-    acls: HashMap<i64, AclId>,
+    acls: BTreeMap<i64, AclId>,
     unknown_acls: usize,
     last_parent: (String, NodeId),
 }
 
 impl TreeBuilder {
     pub fn new(options: TreeOptions) -> Self {
-        let tree = DataTree::bare(options, AclId::OPEN, None, &StatPersisted::default());
+        let tree = DataTree::bare(options);
         let last_parent = (String::new(), tree.root());
-        let acls = HashMap::from([(-1, AclId::OPEN)]);
+        let acls = BTreeMap::from([(-1, AclId::OPEN)]);
         Self { tree, rooted: false, acls, unknown_acls: 0, last_parent }
     }
 

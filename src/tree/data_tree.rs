@@ -65,7 +65,7 @@ pub struct DataTree {
 impl DataTree {
     /// The tree of a server that has never seen a transaction (C-180).
     pub fn new(options: TreeOptions) -> Self {
-        let mut tree = Self::bare(options, AclId::OPEN, Some(b""), &StatPersisted::default());
+        let mut tree = Self::bare(options);
         for path in ["/zookeeper", quota::QUOTA_ROOT] {
             tree.ensure_boot_node(path);
         }
@@ -74,12 +74,7 @@ impl DataTree {
     }
 
     /// A tree of nothing but a root.
-    pub(super) fn bare(
-        options: TreeOptions,
-        acl: AclId,
-        data: Option<&[u8]>,
-        stat: &StatPersisted,
-    ) -> Self {
+    pub(super) fn bare(options: TreeOptions) -> Self {
         let mut tree = Self {
             options,
             slab: Slab::new(),
@@ -97,8 +92,9 @@ impl DataTree {
             history: DigestHistory::default(),
             data_size: 1, // Java keeps the root under two keys, "" and "/".
         };
-        tree.root = tree.slab.add(Node::new("", EphemeralKind::Void, data, acl, stat));
-        tree.data_size += data.map_or(0, <[u8]>::len) as i64;
+        let stat = StatPersisted::default();
+        let root = Node::new("", EphemeralKind::Void, Some(b""), AclId::OPEN, &stat);
+        tree.root = tree.slab.add(root);
         tree.refresh_digest(tree.root, "");
         tree
     }

@@ -51,6 +51,8 @@ pub struct OwnerRules {
 }
 
 impl OwnerRules {
+    /// An owner that Java would refuse – the prefix of extended types, but none that is known –
+    /// is taken for a session's.
     pub fn kind(self, owner: i64) -> EphemeralKind {
         let ttl = |o: i64| o & EXTENDED_MASK == EXTENDED_MASK && o & FEATURE_MASK == 0;
         match owner {
