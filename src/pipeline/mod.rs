@@ -4,6 +4,8 @@
 //!
 //! The values that move along it are defined here.
 
+pub mod prep;
+pub mod reply;
 pub mod throttle;
 
 use std::net::IpAddr;

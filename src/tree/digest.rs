@@ -14,7 +14,23 @@ const LOG_LIMIT: usize = 1024;
 /// A node's share in the digest of the tree. 0 below /zookeeper, where quota statistics change
 /// outside transactions. `stat.cversion` is the internal one.
 pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> i64 {
-    if path.starts_with("/zookeeper/") {
+    digest_with_stat(path, content_crc(path, data), stat)
+}
+
+/// The first half of [`node_digest`], the costly one: what does not change with the stat.
+pub fn content_crc(path: &str, data: Option<&[u8]>) -> u32 {
+    if is_exempt(path) {
+        return 0;
+    }
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(if path == "/" { b"" } else { path.as_bytes() });
+    crc.update(data.unwrap_or_default());
+    crc.finalize()
+}
+
+/// The second half of [`node_digest`]: goes on from the [`content_crc`] of the same path.
+pub fn digest_with_stat(path: &str, content_crc: u32, stat: &StatPersisted) -> i64 {
+    if is_exempt(path) {
         return 0;
     }
     let mut bytes = [0; 60];
@@ -27,11 +43,13 @@ pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> i64
         field.copy_from_slice(&v.to_be_bytes());
     }
     bytes[52..].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(if path == "/" { b"" } else { path.as_bytes() });
-    crc.update(data.unwrap_or_default());
+    let mut crc = crc32fast::Hasher::new_with_initial(content_crc);
     crc.update(&bytes);
     i64::from(crc.finalize())
+}
+
+fn is_exempt(path: &str) -> bool {
+    path.starts_with("/zookeeper/")
 }
 
 /// The digest of the tree after a transaction.

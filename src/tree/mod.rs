@@ -21,7 +21,7 @@ pub use apply::{Applied, Trigger};
 pub use build::{BuildError, TreeBuilder};
 pub use data_tree::{CONFIG_NODE, DataTree, TreeOptions, split_path};
 pub use db::{Db, DbState};
-pub use digest::{DIGEST_VERSION, ZxidDigest, node_digest};
+pub use digest::{DIGEST_VERSION, ZxidDigest, content_crc, digest_with_stat, node_digest};
 pub use frozen::{FrozenNode, FrozenTree, Walk};
 pub use index::Seed;
 pub use node::{

@@ -1,0 +1,317 @@
+//! The ops on nodes: what each checks, in which order, and the transaction it becomes
+//! (C-120 … C-129).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Step;
+use super::changes::NodeState;
+use crate::tree::{CONFIG_NODE, CONTAINER_OWNER, EphemeralKind, QUOTA_ROOT, ttl_owner};
+use crate::wire::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn, SetAclTxn, SetDataTxn};
+use crate::wire::{
+    Acl, CreateMode, DecodeError, ErrorCode, Reader, StatPersisted, Txn, code, path as paths, perms,
+};
+
+/// An op that may stand alone or in a multi.
+#[derive(Debug)]
+pub(super) enum Op<'a> {
+    Create(CreateOp<'a>),
+    Delete { path: Cow<'a, str>, version: i32 },
+    SetData { path: Cow<'a, str>, data: Option<&'a [u8]>, version: i32 },
+    Check { path: Cow<'a, str>, version: i32 },
+}
+
+/// The four ways to create a node.
+#[derive(Debug)]
+pub(super) struct CreateOp<'a> {
+    /// Op code that decides about the kind of transaction.
+    pub(super) kind: i32,
+    pub(super) path: Cow<'a, str>,
+    pub(super) data: Option<&'a [u8]>,
+    pub(super) acl: Vec<Acl>,
+    pub(super) flags: i32,
+    /// Milliseconds; −1 in requests that have none.
+    pub(super) ttl: i64,
+}
+
+impl<'a> Op<'a> {
+    /// Reads the request of an op code.
+    pub(super) fn read(op: i32, r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(match op {
+            code::CREATE | code::CREATE2 | code::CREATE_CONTAINER | code::CREATE_TTL => {
+                Self::Create(CreateOp {
+                    kind: op,
+                    path: r.str()?,
+                    data: r.buffer()?,
+                    acl: r.record()?,
+                    flags: r.i32()?,
+                    ttl: if op == code::CREATE_TTL { r.i64()? } else { -1 },
+                })
+            }
+            code::DELETE => Self::Delete { path: r.str()?, version: r.i32()? },
+            code::SET_DATA => {
+                Self::SetData { path: r.str()?, data: r.buffer()?, version: r.i32()? }
+            }
+            code::CHECK => Self::Check { path: r.str()?, version: r.i32()? },
+            _ => return Err(DecodeError::BadValue { what: "op", value: op.into() }),
+        })
+    }
+}
+
+impl Step<'_> {
+    pub(super) fn single_op(&mut self, op: &Op<'_>) -> Result<Txn, ErrorCode> {
+        match op {
+            Op::Create(create) => self.create(create),
+            Op::Delete { path, version } => self.delete(path, *version),
+            Op::SetData { path, data, version } => self.set_data(path, *data, *version),
+            Op::Check { path, version } => self.check(path, *version),
+        }
+    }
+
+    fn create(&mut self, op: &CreateOp<'_>) -> Result<Txn, ErrorCode> {
+        let mode = CreateMode::from_flags(op.flags).ok_or(ErrorCode::BadArguments)?;
+        self.check_mode(op, mode)?;
+        let (parent_path, _) = split(&op.path)?;
+        let acl = self.auth.fixup_acl(self.request.ids, &op.acl)?;
+        let mut parent = self.node(parent_path)?;
+        self.check_acl(&parent.acl, perms::CREATE)?;
+        let mut path = op.path.to_string();
+        if mode.is_sequential() {
+            path.push_str(&format!("{:010}", parent.stat.cversion));
+        }
+        validate(&path)?;
+        if self.changes.exists(self.tree, &path) {
+            return Err(ErrorCode::NodeExists);
+        }
+        if self.tree.kind_of_owner(parent.stat.ephemeral_owner) == EphemeralKind::Normal {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        self.check_quota(&path, op.data.map_or(0, |d| d.len() as i64), 1)?;
+
+        let parent_cversion = parent.stat.cversion.wrapping_add(1);
+        // As applying does it (C-121): past the end of the numbers it stays.
+        if parent_cversion > parent.stat.cversion {
+            parent.stat.cversion = parent_cversion;
+            parent.stat.pzxid = self.zxid;
+        }
+        parent.children += 1;
+        self.changes.put(self.tree, self.zxid, parent_path, parent);
+        self.put_new_node(op, mode, &path, acl.as_slice().into());
+        Ok(create_txn(op, mode, path, acl, parent_cversion))
+    }
+
+    fn check_mode(&mut self, op: &CreateOp<'_>, mode: CreateMode) -> Result<(), ErrorCode> {
+        if mode.is_ttl() && !self.tree.options().owner_rules.extended_types {
+            return Err(ErrorCode::Unimplemented);
+        }
+        // A createTTL whose mode has no ttl is legal in Java when its ttl is negative, and then
+        // cannot be applied; here it fails at once (C-123).
+        let needs_ttl = mode.is_ttl() || op.kind == code::CREATE_TTL;
+        if if needs_ttl { ttl_owner(op.ttl).is_none() || !mode.is_ttl() } else { op.ttl >= 0 } {
+            return Err(ErrorCode::BadArguments);
+        }
+        if !mode.is_ephemeral() {
+            return self.check_session();
+        }
+        match self.request.upgrade_error {
+            Some(err) => Err(err),
+            None => self.sessions.check_global_session(self.request.session, self.owner()),
+        }
+    }
+
+    /// The node as applying its transaction will make it: its kind comes from the kind of
+    /// transaction, not from the flags (C-123).
+    fn put_new_node(&mut self, op: &CreateOp<'_>, mode: CreateMode, path: &str, acl: Arc<[Acl]>) {
+        let session = self.request.session;
+        let owner = match op.kind {
+            code::CREATE_CONTAINER => CONTAINER_OWNER,
+            code::CREATE_TTL => ttl_owner(op.ttl).unwrap_or_default(), // checked by check_mode
+            _ if mode.is_ephemeral() => session,
+            _ => 0,
+        };
+        let stat = StatPersisted {
+            czxid: self.zxid,
+            mzxid: self.zxid,
+            ctime: self.time,
+            mtime: self.time,
+            ephemeral_owner: owner,
+            pzxid: self.zxid,
+            ..StatPersisted::default()
+        };
+        let state = NodeState::new(path, op.data, acl, stat);
+        if owner == session {
+            self.changes.put_ephemeral(self.tree, self.zxid, path, state, session);
+        } else {
+            self.changes.put(self.tree, self.zxid, path, state);
+        }
+    }
+
+    fn delete(&mut self, path: &str, version: i32) -> Result<Txn, ErrorCode> {
+        self.check_session()?;
+        let (parent_path, _) = split_unless_special(path)?;
+        let parent = self.node(parent_path)?;
+        self.check_acl(&parent.acl, perms::DELETE)?;
+        let node = self.node(path)?;
+        next_version(node.stat.version, version)?;
+        if node.children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.remove(parent_path, parent, path, &node);
+        Ok(Txn::Delete(path.into()))
+    }
+
+    /// The container manager's: only this server itself may ask, with session 0.
+    pub(super) fn delete_container(&mut self, body: &mut Reader<'_>) -> Result<Txn, ErrorCode> {
+        if self.request.session != 0 {
+            return Err(ErrorCode::Unimplemented);
+        }
+        let path = body.str()?;
+        let (parent_path, _) = split_unless_special(&path)?;
+        let node = self.node(&path)?;
+        if node.children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        if self.tree.kind_of_owner(node.stat.ephemeral_owner) == EphemeralKind::Normal {
+            return Err(ErrorCode::BadVersion);
+        }
+        let parent = self.node(parent_path)?;
+        self.remove(parent_path, parent, &path, &node);
+        Ok(Txn::DeleteContainer(path.into_owned()))
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        parent_path: &str,
+        mut parent: NodeState,
+        path: &str,
+        node: &NodeState,
+    ) {
+        parent.children = parent.children.saturating_sub(1);
+        parent.stat.pzxid = self.zxid;
+        self.changes.put(self.tree, self.zxid, parent_path, parent);
+        self.changes.remove(self.tree, self.zxid, path, node);
+    }
+
+    fn set_data(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        version: i32,
+    ) -> Result<Txn, ErrorCode> {
+        self.check_session()?;
+        validate(path)?;
+        let mut node = self.node(path)?;
+        self.check_acl(&node.acl, perms::WRITE)?;
+        let bytes = data.map_or(0, <[u8]>::len) as i64;
+        self.check_quota(path, bytes - node.data_len as i64, 0)?;
+        let version = next_version(node.stat.version, version)?;
+        node.stat.version = version;
+        node.stat.mtime = self.time;
+        node.stat.mzxid = self.zxid;
+        node.set_data(path, data);
+        self.changes.put(self.tree, self.zxid, path, node);
+        Ok(Txn::SetData(SetDataTxn { path: path.into(), data: data.map(Box::from), version }))
+    }
+
+    pub(super) fn set_acl(&mut self, body: &mut Reader<'_>) -> Result<Txn, ErrorCode> {
+        let path = body.str()?;
+        let acl: Vec<Acl> = body.record()?;
+        let version = body.i32()?;
+        self.check_session()?;
+        validate(&path)?;
+        let acl = self.auth.fixup_acl(self.request.ids, &acl)?;
+        let mut node = self.node(&path)?;
+        self.check_acl(&node.acl, perms::ADMIN)?;
+        let version = next_version(node.stat.aversion, version)?;
+        node.stat.aversion = version;
+        node.acl = acl.as_slice().into();
+        self.changes.put(self.tree, self.zxid, &path, node);
+        Ok(Txn::SetAcl(SetAclTxn { path: path.into_owned(), acl, version }))
+    }
+
+    fn check(&mut self, path: &str, version: i32) -> Result<Txn, ErrorCode> {
+        self.check_session()?;
+        validate(path)?;
+        let node = self.node(path)?;
+        self.check_acl(&node.acl, perms::READ)?;
+        Ok(Txn::Check(path.into(), next_version(node.stat.version, version)?))
+    }
+
+    pub(super) fn node(&self, path: &str) -> Result<NodeState, ErrorCode> {
+        self.changes.get(self.tree, path).ok_or(ErrorCode::NoNode)
+    }
+
+    pub(super) fn check_acl(&self, acl: &[Acl], perm: i32) -> Result<(), ErrorCode> {
+        let allowed = self.auth.check_acl(acl, perm, self.request.ids);
+        if allowed { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    }
+
+    /// Refuses what goes over a hard limit; a soft one is worth a warning a minute (C-185).
+    fn check_quota(&mut self, path: &str, bytes: i64, count: i64) -> Result<(), ErrorCode> {
+        if !self.options.enforce_quota {
+            return Ok(());
+        }
+        let breaches = self.tree.check_quota(path, bytes, count);
+        let due = self.quota_warned_at.is_none_or(|at| self.now - at >= 60_000);
+        if due && !breaches.is_empty() {
+            *self.quota_warned_at = Some(self.now);
+            breaches.iter().for_each(|breach| log::warn!("{breach}"));
+        }
+        if breaches.iter().any(|b| b.hard) { Err(ErrorCode::QuotaExceeded) } else { Ok(()) }
+    }
+}
+
+fn create_txn(
+    op: &CreateOp<'_>,
+    mode: CreateMode,
+    path: String,
+    acl: Vec<Acl>,
+    parent_cversion: i32,
+) -> Txn {
+    let data = op.data.map(Box::from);
+    match op.kind {
+        code::CREATE_CONTAINER => {
+            Txn::CreateContainer(CreateContainerTxn { path, data, acl, parent_cversion })
+        }
+        code::CREATE_TTL => {
+            Txn::CreateTtl(CreateTtlTxn { path, data, acl, parent_cversion, ttl: op.ttl })
+        }
+        kind => {
+            let ephemeral = mode.is_ephemeral();
+            let txn = CreateTxn { path, data, acl, ephemeral, parent_cversion };
+            if kind == code::CREATE { Txn::Create(txn) } else { Txn::Create2(txn) }
+        }
+    }
+}
+
+/// Parent ("" for the root) and name.
+fn split(path: &str) -> Result<(&str, &str), ErrorCode> {
+    match paths::split(path) {
+        Some(parts) if !path.contains('\0') => Ok(parts),
+        _ => Err(ErrorCode::BadArguments),
+    }
+}
+
+/// As [`split`], for deletes: the nodes a server cannot do without stay.
+pub(super) fn split_unless_special(path: &str) -> Result<(&str, &str), ErrorCode> {
+    match path {
+        "" | "/" | "/zookeeper" | QUOTA_ROOT | CONFIG_NODE => Err(ErrorCode::BadArguments),
+        _ => split(path),
+    }
+}
+
+fn validate(path: &str) -> Result<(), ErrorCode> {
+    paths::validate(path).map_err(|why| {
+        log::info!("Invalid path: {why}");
+        ErrorCode::BadArguments
+    })
+}
+
+/// The version after a change, if the expected one is the current one or −1 (C-129).
+fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+    match expected {
+        -1 => Ok(current.wrapping_add(1)),
+        _ if expected == current => Ok(current.wrapping_add(1)),
+        _ => Err(ErrorCode::BadVersion),
+    }
+}
