@@ -1,6 +1,5 @@
 """Fixtures of the interop tests: `lab` makes servers, `kind` is the server under test."""
 
-import subprocess
 import sys
 
 import pytest
@@ -19,21 +18,36 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="the long forms of the tests")
 
 
-def serves():
-    """Can our binary run a server at all? One that can complains of a missing configuration."""
+NOT_THERE = "not there yet"
+
+
+def missing(start):
+    """Does our server say, when started by start(lab), that it cannot do this yet?"""
     if not zk.binary().exists():
-        return False
-    probe = subprocess.run(
-        [zk.binary(), "server", "/nonexistent.cfg"], capture_output=True, text=True, timeout=20
-    )
-    return probe.returncode != 0
+        return True
+    with zk.Lab() as lab:
+        server = start(lab)
+        try:
+            server.wait_serving(15)
+        except AssertionError:
+            return NOT_THERE in server.tail()
+    return False
 
 
 @pytest.fixture(scope="session")
 def kind(request):
     kind = request.config.getoption("--server")
-    if kind == zk.OURS and not serves():
-        pytest.skip(f"{zk.binary()} has no `server` command yet")
+    if kind == zk.OURS and missing(lambda lab: lab.server(kind).start(wait=False)):
+        pytest.skip("the server is not there yet")
+    return kind
+
+
+@pytest.fixture(scope="session")
+def quorum_kind(kind):
+    """The server under test, if it can be one of an ensemble."""
+    config = {"standaloneEnabled": "false"}
+    if kind == zk.OURS and missing(lambda lab: lab.ensemble([kind], config).start(wait=False)[1]):
+        pytest.skip("ensembles are not there yet")
     return kind
 
 

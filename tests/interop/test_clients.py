@@ -52,10 +52,10 @@ def test_curator_recipes(lab, kind):
     assert text.count("ok ") == 19, text
 
 
-def test_curator_recipes_on_three_servers(lab, kind, long):
+def test_curator_recipes_on_three_servers(lab, quorum_kind, long):
     if not long:
         pytest.skip("only in the long form")
-    ensemble = lab.ensemble([kind] * 3, flags=FLAGS).start()
+    ensemble = lab.ensemble([quorum_kind] * 3, flags=FLAGS).start()
     text = javatools.ours("Recipes", ensemble.addresses)
     assert text.count("ok ") == 19, text
 

@@ -13,10 +13,10 @@ def test_kazoo_suite_standalone(kind):
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("observers", [-1, 3], ids=["participants", "observers"])
-def test_kazoo_suite_of_three(kind, long, observers):
+def test_kazoo_suite_of_three(quorum_kind, long, observers):
     if not long:
         pytest.skip("only in the long form")
-    run_suite("--server", kind, "--size", "3", "--observers", str(observers))
+    run_suite("--server", quorum_kind, "--size", "3", "--observers", str(observers))
 
 
 def run_suite(*words):
