@@ -1,6 +1,6 @@
 //! The tree against a model that keeps paths in a map and computes everything from scratch, over
-//! random histories: the same digest after every transaction and the same nodes and sums, frozen views that later
-//! changes do not touch, and replay over any fuzzy snapshot that ends where the history does.
+//! random histories: the same nodes, sums and digests, frozen views that later changes do not
+//! touch, and replay over any fuzzy snapshot that ends where the history does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
