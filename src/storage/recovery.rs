@@ -237,3 +237,7 @@ pub fn logged_between(
     }
     Ok((last == until).then_some(txns))
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;
