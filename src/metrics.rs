@@ -50,15 +50,20 @@ impl Default for Summary {
 
 impl Summary {
     pub fn add(&self, value: i64) {
-        self.count.add(1);
-        self.sum.add(value);
+        self.add_many(value, 1);
+    }
+
+    /// The same value observed `n` times.
+    pub fn add_many(&self, value: i64, n: i64) {
+        self.count.add(n);
+        self.sum.add(value * n);
         if value < self.min.load(Relaxed) {
             self.min.store(value, Relaxed);
         }
         if value > self.max.load(Relaxed) {
             self.max.store(value, Relaxed);
         }
-        self.buckets[bucket_of(value)].add(1);
+        self.buckets[bucket_of(value)].add(n);
     }
 
     pub fn reset(&self) {

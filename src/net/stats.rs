@@ -75,8 +75,8 @@ impl NetStats {
         }
     }
 
-    pub fn add_auth_failed(&self) {
-        bump(&self.auth_failed, 1);
+    pub fn add_auth_failed(&self, n: i64) {
+        bump(&self.auth_failed, n);
     }
 
     /// The sizes of responses since the last call, bytes without the length prefix.

@@ -5,6 +5,7 @@
 //! The values that move along it are defined here.
 
 pub mod prep;
+pub mod read;
 pub mod reply;
 pub mod throttle;
 
