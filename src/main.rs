@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use ironkeeper::admin;
 use ironkeeper::config::{self, Config, Severity, ZOOKEEPER_RELEASE, load};
-use ironkeeper::server::logging;
+use ironkeeper::server::{self, logging};
 use ironkeeper::tools;
 use log::{error, info, warn};
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         None => ("", arguments.as_slice()),
     };
     match command {
-        "server" => server(rest),
+        "server" => serve(rest),
         "cli" => ironkeeper::cli::run(rest),
         "4lw" => tools::four_letter_word::run(rest),
         "purge" => tools::purge::run(rest),
@@ -55,13 +56,8 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn missing(command: &str) -> ExitCode {
-    eprintln!("ironkeeper {command} is not there yet");
-    ExitCode::FAILURE
-}
-
 /// Reads the configuration, says what is noteworthy about it, and runs the server with it.
-fn server(arguments: &[String]) -> ExitCode {
+fn serve(arguments: &[String]) -> ExitCode {
     let loaded = load::config(&load::words(arguments)).and_then(config::refuse_unsupported);
     logging::init(loaded.as_ref().ok());
     let config = match loaded {
@@ -85,7 +81,6 @@ fn server(arguments: &[String]) -> ExitCode {
     run(config)
 }
 
-// server::run(config) goes here.
-fn run(_config: Config) -> ExitCode {
-    missing("server")
+fn run(config: Config) -> ExitCode {
+    server::run(config, admin::four_letter_words)
 }

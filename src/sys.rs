@@ -80,3 +80,61 @@ pub fn local_time(unix_seconds: i64) -> Option<LocalTime> {
         zone,
     })
 }
+
+/// Shuts a socket down in both directions, also a listening one: who waits in accept() returns.
+pub fn shutdown_socket(socket: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed; the descriptor is open as long as `socket` is borrowed.
+    let result = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Blocks SIGTERM and SIGINT in this thread and all that it starts, for [`wait_for_signal`].
+pub fn block_termination_signals() -> io::Result<()> {
+    // SAFETY: the set is initialised by sigemptyset before it is used.
+    let result = unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGTERM);
+        libc::sigaddset(&mut set, libc::SIGINT);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
+/// Waits until SIGTERM or SIGINT comes; both must be blocked. Returns its number.
+pub fn wait_for_termination_signal() -> io::Result<i32> {
+    let mut signal = 0;
+    // SAFETY: as above; `signal` outlives the call.
+    let result = unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGTERM);
+        libc::sigaddset(&mut set, libc::SIGINT);
+        libc::sigwait(&set, &mut signal)
+    };
+    if result == 0 { Ok(signal) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
+/// Lets SIGHUP pass without effect: a server outlives the terminal it was started from.
+pub fn ignore_hangup() {
+    // SAFETY: SIG_IGN is a valid disposition; nothing else is touched.
+    unsafe {
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+    }
+}
+
+/// Raises the number of files this process may open to what the system allows.
+pub fn raise_file_limit() -> io::Result<u64> {
+    // SAFETY: `limit` is a live rlimit for both calls.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        limit.rlim_cur = limit.rlim_max;
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(limit.rlim_cur)
+    }
+}

@@ -1,9 +1,13 @@
 //! The corridor that requests walk, one station a file, in order:
-//! [`prep`] → [`proposal`] → (log thread, learners) → [`commit`]; reads are answered by [`read`] on
+//! [`prep`] → (log thread, learners) → [`commit`], led by [`node`]; reads are answered by [`read`] on
 //! the connection's own I/O thread. Pure: no socket, file, thread or clock; time is an argument.
 //!
 //! The values that move along it are defined here.
 
+pub mod commit;
+pub mod history;
+pub mod node;
+pub mod outbox;
 pub mod prep;
 pub mod read;
 pub mod reply;

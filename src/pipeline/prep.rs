@@ -10,8 +10,6 @@ mod multi;
 mod ops;
 mod reconfig;
 mod sessions;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -187,6 +187,11 @@ pub trait Record: Sized {
     fn read(r: &mut Reader<'_>) -> Result<Self>;
     fn write(&self, out: &mut Vec<u8>);
 
+    /// Reads a record off the front of `bytes`; what follows it is ignored, as Java does.
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::read(&mut Reader::new(bytes))
+    }
+
     /// The record's bytes alone.
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();

@@ -1,0 +1,589 @@
+//! A server, but for its threads: the roles it plays one after the other, and what is common to
+//! them. Everything that happens comes in as an [`Event`]; everything that is to be done goes out
+//! as data in [`Outputs`]. Pure: the commit thread drives it in production, the simulator in tests.
+//! Java: `QuorumPeer`, and `ZooKeeperServer` with its per-role subclasses.
+
+mod authority;
+mod clients;
+mod following;
+mod leading;
+mod looking;
+mod outputs;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::commit::{CommitStage, Origin, SessionChange, Work};
+use super::history::CommittedLog;
+use super::{CloseReason, ConnId, IoEvent, ToIo};
+use crate::auth;
+use crate::config::{QuorumConfig, ServerSpec};
+use crate::metrics::ServerMetrics;
+use crate::quorum::Election;
+use crate::quorum::election;
+use crate::quorum::leader::LinkId;
+use crate::session::generate_password;
+use crate::storage::{LogCommand, SnapshotPolicy, Token};
+use crate::tree::{DataTree, DbState};
+use crate::wire::election::Notification;
+use crate::wire::quorum::QuorumPacket;
+
+pub use authority::Authority;
+pub use following::Following;
+pub use leading::Leading;
+pub use outputs::{Command, LinkCommand, LogOrder, Outputs, RoleReport};
+
+/// The time, given with every event. Both in ms.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Of a clock that never jumps: time-outs.
+    pub mono: i64,
+    /// Since 1970: what transactions are stamped with.
+    pub wall: i64,
+}
+
+/// What every decision may look at: the database as it is, and the time.
+#[derive(Clone, Copy)]
+pub struct Cx<'a> {
+    pub db: &'a DbState,
+    pub now: Now,
+}
+
+/// What a node is configured with.
+#[derive(Clone)]
+pub struct NodeSettings {
+    pub my_id: i64,
+    pub tick_ms: i64,
+    pub init_limit: i64,
+    pub sync_limit: i64,
+    pub commit_log_count: usize,
+    pub io_threads: usize,
+    /// `None`: a standalone server.
+    pub quorum: Option<QuorumSettings>,
+    pub auth: Arc<auth::Registry>,
+    pub prep: super::prep::PrepOptions,
+    pub local_sessions: bool,
+    pub container_check_ms: i64,
+    pub container_max_per_minute: i64,
+    pub container_max_never_used_ms: i64,
+    /// `leaderServes`.
+    pub leader_serves: bool,
+    /// Observers log what they apply.
+    pub observer_logs: bool,
+    /// Newest on-disk log bytes that may be read instead of sending a snapshot, as a fraction of
+    /// the snapshot's size; negative: never.
+    pub snapshot_size_factor: f64,
+}
+
+/// What an ensemble's member is configured with besides.
+#[derive(Debug, Clone)]
+pub struct QuorumSettings {
+    pub config: Arc<QuorumConfig>,
+    pub election: election::Settings,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    Io(Vec<IoEvent>),
+    /// Every command to the log up to the one with this token is done and durable.
+    LogDone {
+        token: Token,
+    },
+    /// The tree as the disk has it, asked for by [`LogOrder::Reload`] or a truncation.
+    Reloaded {
+        tree: Box<DataTree>,
+        recent: CommittedLog,
+    },
+    /// A snapshot is written, or could not be.
+    SnapshotDone {
+        zxid: i64,
+    },
+    /// A learner has connected to the quorum port.
+    LearnerConnected {
+        link: LinkId,
+    },
+    /// The link to the leader, asked for by [`Command::ConnectLeader`], is up – or not.
+    LeaderConnected {
+        link: LinkId,
+    },
+    LeaderUnreachable {
+        link: LinkId,
+        reason: String,
+    },
+    Link {
+        link: LinkId,
+        event: LinkEvent,
+    },
+    Vote {
+        from: i64,
+        notification: Notification,
+    },
+    PeerConnected {
+        sid: i64,
+    },
+    PeerDisconnected {
+        sid: i64,
+    },
+    /// Time has passed.
+    Tick,
+    /// Somebody wants to know something of the node.
+    Inspect(Inspection),
+    /// The server ends; for the thread that drives the node.
+    Stop,
+}
+
+/// A question to the node, answered on the commit thread.
+pub struct Inspection(pub Box<dyn FnOnce(&Node) + Send>);
+
+impl std::fmt::Debug for Inspection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inspection")
+    }
+}
+
+/// What a link to a learner or leader tells.
+#[derive(Debug)]
+pub enum LinkEvent {
+    Packets(Vec<QuorumPacket>),
+    /// A whole snapshot, as announced by a SNAP packet with this zxid.
+    Snapshot {
+        zxid: i64,
+        tree: Box<DataTree>,
+    },
+    /// Part of a long transfer was read or written.
+    Progress,
+    /// The link is of no use any more. Nothing follows.
+    Closed {
+        reason: String,
+    },
+}
+
+/// What the server is to its ensemble at this moment.
+enum Role {
+    /// Alone: decides everything itself.
+    Standalone(Authority),
+    /// Between two roles: the log finishes what it was told, then an election starts.
+    Draining {
+        reload: bool,
+    },
+    Looking,
+    Leading(Box<Leading>),
+    Following(Box<Following>),
+}
+
+/// A client's connection that has a session.
+#[derive(Debug, Clone, Copy)]
+struct LocalSession {
+    conn: ConnId,
+    timeout_ms: i32,
+}
+
+/// What an order to the log was for, once it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LogMark {
+    Appended {
+        zxid: i64,
+    },
+    AcceptedEpoch(i64),
+    CurrentEpoch(i64),
+    /// The log was cut, or replaced by the leader's snapshot.
+    Cut,
+    Drained,
+}
+
+/// What recovery found, to start from.
+pub struct Boot {
+    pub accepted_epoch: i64,
+    pub current_epoch: i64,
+    pub last_logged: i64,
+    /// The last transactions replayed.
+    pub recent: CommittedLog,
+}
+
+/// A transaction or `sync` that has its place in the order and is not committed yet.
+struct InFlight {
+    zxid: i64,
+    work: Work,
+}
+
+/// See the module.
+pub struct Node {
+    settings: NodeSettings,
+    metrics: Arc<ServerMetrics>,
+    role: Role,
+    election: Option<Election>,
+    config: Arc<QuorumConfig>,
+    accepted_epoch: i64,
+    current_epoch: i64,
+    /// Zxid given to the log last.
+    appended: i64,
+    /// Orders to the log that are not reported done, oldest first.
+    marks: VecDeque<(Token, LogMark)>,
+    next_token: Token,
+    /// Something waits for the flush at the end of this batch.
+    flush_wanted: bool,
+    in_flight: VecDeque<InFlight>,
+    /// Committed, to be applied by [`Node::commit`].
+    ready: VecDeque<Work>,
+    /// A tree that is to replace the one in memory first.
+    replacement: Option<(Box<DataTree>, CommittedLog)>,
+    stage: CommitStage,
+    /// Sessions with a connection here.
+    local: HashMap<i64, LocalSession>,
+    next_link: LinkId,
+    snapshots: SnapshotPolicy,
+    snapshot_due: bool,
+    snapshot_running: bool,
+    next_container_check: i64,
+    looking_since: i64,
+}
+
+impl Node {
+    /// A server that has just recovered what its disk has. [`Node::start`] sets it going.
+    pub fn new(
+        settings: NodeSettings,
+        metrics: Arc<ServerMetrics>,
+        snapshots: SnapshotPolicy,
+        boot: Boot,
+        now: Now,
+    ) -> Self {
+        let config = match &settings.quorum {
+            Some(quorum) => Arc::clone(&quorum.config),
+            None => Arc::default(),
+        };
+        Self {
+            role: Role::Draining { reload: false },
+            election: None,
+            config,
+            accepted_epoch: boot.accepted_epoch,
+            current_epoch: boot.current_epoch,
+            appended: boot.last_logged,
+            marks: VecDeque::new(),
+            next_token: 1,
+            flush_wanted: false,
+            in_flight: VecDeque::new(),
+            ready: VecDeque::new(),
+            replacement: None,
+            stage: CommitStage::new(boot.recent),
+            local: HashMap::new(),
+            next_link: 1,
+            snapshots,
+            snapshot_due: false,
+            snapshot_running: false,
+            next_container_check: now.mono + settings.container_check_ms,
+            looking_since: now.mono,
+            settings,
+            metrics,
+        }
+    }
+
+    /// Takes up the first role.
+    pub fn start(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        match &self.settings.quorum {
+            None => {
+                let authority = Authority::standalone(&self.settings, &cx.db.tree, cx.now);
+                self.role = Role::Standalone(authority);
+                out.commands.push(Command::Serve { read_only: false });
+            }
+            Some(_) => self.start_looking(cx, out),
+        }
+    }
+
+    /// Takes one event. What has become ready by it is applied by [`Node::commit`].
+    pub fn step(&mut self, event: Event, cx: Cx<'_>, out: &mut Outputs) {
+        match event {
+            Event::Io(events) => {
+                for event in events {
+                    self.on_io(event, cx, out);
+                }
+            }
+            Event::LogDone { token } => self.on_log_done(token, cx, out),
+            Event::Reloaded { tree, recent } => {
+                self.replacement = Some((tree, recent));
+            }
+            Event::SnapshotDone { zxid } => {
+                self.snapshot_running = false;
+                log::debug!("snapshot {zxid:#x} is on disk");
+            }
+            Event::LearnerConnected { link } => self.on_learner_connected(link, cx, out),
+            Event::LeaderConnected { link } => self.on_leader_connected(link, cx, out),
+            Event::LeaderUnreachable { link, reason } => {
+                self.on_leader_lost(link, &reason, out);
+            }
+            Event::Link { link, event } => self.on_link(link, event, cx, out),
+            Event::Vote { .. } | Event::PeerConnected { .. } | Event::PeerDisconnected { .. } => {
+                self.on_election_event(event, cx, out);
+            }
+            Event::Tick => self.on_tick(cx, out),
+            Event::Inspect(question) => (question.0)(self),
+            Event::Stop => {}
+        }
+    }
+
+    /// Call after the last event of a batch: tells the log where to report.
+    pub fn end_batch(&mut self, out: &mut Outputs) {
+        if std::mem::take(&mut self.flush_wanted) {
+            let token = self.take_token();
+            out.log.push(LogOrder::Do(LogCommand::Flush(token)));
+        }
+    }
+
+    /// When the next [`Event::Tick`] is due, monotonic ms.
+    pub fn next_deadline(&self, now: Now) -> i64 {
+        let role = match &self.role {
+            Role::Standalone(authority) => authority.next_deadline(),
+            Role::Leading(leading) => leading.next_deadline(),
+            Role::Following(_) => Some(now.mono + self.settings.tick_ms / 4),
+            Role::Draining { .. } | Role::Looking => None,
+        };
+        let election = self.election.as_ref().and_then(Election::next_deadline);
+        role.into_iter()
+            .chain(election.map(|ms| ms as i64))
+            .fold(self.next_container_check, i64::min)
+    }
+
+    // ---- the log ---------------------------------------------------------------------------
+
+    fn take_token(&mut self) -> Token {
+        self.next_token += 1;
+        self.next_token - 1
+    }
+
+    /// Gives the log a command that reports by itself.
+    fn order(
+        &mut self,
+        mark: LogMark,
+        command: impl FnOnce(Token) -> LogCommand,
+        out: &mut Outputs,
+    ) {
+        let token = self.take_token();
+        self.marks.push_back((token, mark));
+        out.log.push(LogOrder::Do(command(token)));
+    }
+
+    /// Reached when everything given to the log so far is durable: with the next token at the
+    /// latest, and that of the batch's flush if no other comes before.
+    fn mark_flushed(&mut self, mark: LogMark) {
+        self.marks.push_back((self.next_token, mark));
+        self.flush_wanted = true;
+    }
+
+    fn append(&mut self, zxid: i64, txn: Arc<[u8]>, out: &mut Outputs) {
+        assert!(zxid > self.appended, "{zxid:#x} to be logged after {:#x}", self.appended);
+        self.appended = zxid;
+        self.snapshot_due |= self.snapshots.appended(txn.len() as u64);
+        out.log.push(LogOrder::Do(LogCommand::Append { zxid, txn }));
+        self.mark_flushed(LogMark::Appended { zxid });
+    }
+
+    fn set_accepted_epoch(&mut self, epoch: i64, out: &mut Outputs) {
+        let command = |token| LogCommand::SetAcceptedEpoch { epoch, token };
+        self.order(LogMark::AcceptedEpoch(epoch), command, out);
+    }
+
+    fn set_current_epoch(&mut self, epoch: i64, out: &mut Outputs) {
+        let command = |token| LogCommand::SetCurrentEpoch { epoch, token };
+        self.order(LogMark::CurrentEpoch(epoch), command, out);
+    }
+
+    fn on_log_done(&mut self, token: Token, cx: Cx<'_>, out: &mut Outputs) {
+        let mut logged = None;
+        while self.marks.front().is_some_and(|(t, _)| *t <= token) {
+            let Some((_, mark)) = self.marks.pop_front() else { break };
+            match mark {
+                LogMark::Appended { zxid } => logged = Some(zxid),
+                other => {
+                    if let Some(zxid) = logged.take() {
+                        self.on_logged(zxid, cx, out);
+                    }
+                    self.on_mark(other, cx, out);
+                }
+            }
+        }
+        if let Some(zxid) = logged {
+            self.on_logged(zxid, cx, out);
+        }
+    }
+
+    fn on_logged(&mut self, zxid: i64, cx: Cx<'_>, out: &mut Outputs) {
+        match &mut self.role {
+            Role::Standalone(_) => self.commit_upto(zxid),
+            Role::Leading(leading) => {
+                leading.core.logged(zxid, &mut leading.out);
+                self.run_leader(cx, out);
+            }
+            Role::Following(following) => {
+                if let Some(core) = &mut following.core {
+                    core.logged(zxid, &mut following.out);
+                    self.run_learner(cx, out);
+                }
+            }
+            Role::Draining { .. } | Role::Looking => {}
+        }
+    }
+
+    fn on_mark(&mut self, mark: LogMark, cx: Cx<'_>, out: &mut Outputs) {
+        match (mark, &mut self.role) {
+            (LogMark::AcceptedEpoch(epoch), role) => {
+                self.accepted_epoch = epoch;
+                match role {
+                    Role::Leading(l) => l.core.accepted_epoch_durable(cx.now.mono, &mut l.out),
+                    Role::Following(f) => f.with_core(|core, out| core.accepted_epoch_durable(out)),
+                    _ => {}
+                }
+            }
+            (LogMark::CurrentEpoch(epoch), role) => {
+                self.current_epoch = epoch;
+                match role {
+                    Role::Leading(l) => l.core.current_epoch_durable(cx.now.mono, &mut l.out),
+                    Role::Following(f) => f.with_core(|core, out| core.current_epoch_durable(out)),
+                    _ => {}
+                }
+            }
+            (LogMark::Drained, Role::Draining { reload: false }) => self.start_looking(cx, out),
+            (LogMark::Cut | LogMark::Appended { .. } | LogMark::Drained, _) => {}
+        }
+        self.run_role(cx, out);
+    }
+
+    /// Carries out what the role's core has put out.
+    fn run_role(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        match &self.role {
+            Role::Leading(_) => self.run_leader(cx, out),
+            Role::Following(_) => self.run_learner(cx, out),
+            _ => {}
+        }
+    }
+
+    // ---- proposals and commits -------------------------------------------------------------
+
+    /// Everything in flight up to `zxid` is committed.
+    fn commit_upto(&mut self, zxid: i64) {
+        while self.in_flight.front().is_some_and(|f| f.zxid <= zxid) {
+            self.ready.extend(self.in_flight.pop_front().map(|f| f.work));
+        }
+    }
+
+    /// Whether [`Node::commit`] has anything to do.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || self.replacement.is_some()
+    }
+
+    /// Applies what is committed. The caller holds the write lock until it has delivered
+    /// `out.io`, so that no read sees the new data before its watchers' events (C-100).
+    pub fn commit(&mut self, db: &mut DbState, now: Now, out: &mut Outputs) {
+        if let Some((tree, recent)) = self.replacement.take() {
+            db.tree = *tree;
+            self.stage.reset(recent);
+            self.on_tree_replaced(Cx { db, now }, out);
+        }
+        while let Some(work) = self.ready.pop_front() {
+            let zxid = match &work {
+                Work::Txn { record, .. } => Some(record.header.zxid),
+                _ => None,
+            };
+            let change = self.stage.perform(work, db, &mut out.io);
+            if let Some(zxid) = zxid {
+                self.on_applied(zxid);
+            }
+            if let Some(change) = change {
+                self.on_session_change(change, out);
+            }
+        }
+        out.applied = db.tree.last_zxid();
+        self.maybe_snapshot(&db.tree, out);
+    }
+
+    fn on_applied(&mut self, zxid: i64) {
+        match &mut self.role {
+            Role::Standalone(authority) => authority.prep.applied(zxid),
+            Role::Leading(leading) => {
+                if let Some(authority) = &mut leading.authority {
+                    authority.prep.applied(zxid);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_session_change(&mut self, change: SessionChange, out: &mut Outputs) {
+        match change {
+            SessionChange::Created { session, timeout_ms, origin } => {
+                match &mut self.role {
+                    Role::Standalone(a) => a.session_created(session),
+                    Role::Leading(l) => l.session_created(session),
+                    Role::Following(f) => f.session_created(session, timeout_ms),
+                    _ => {}
+                }
+                if let Origin::NewSession { conn, timeout_ms } = origin {
+                    self.establish(conn, session, timeout_ms, out);
+                }
+            }
+            SessionChange::Closed { session, by_client } => {
+                match &mut self.role {
+                    Role::Standalone(a) => a.session_closed(session),
+                    Role::Leading(l) => l.session_closed(session),
+                    Role::Following(f) => f.session_closed(session),
+                    _ => {}
+                }
+                let local = self.local.remove(&session);
+                if let Some(LocalSession { conn, .. }) = local.filter(|_| !by_client) {
+                    let reason = CloseReason::SessionExpired;
+                    out.io.push(conn, ToIo::Close { conn, reason });
+                }
+            }
+        }
+    }
+
+    /// Tells a connection that it has its session.
+    fn establish(&mut self, conn: ConnId, session: i64, timeout_ms: i32, out: &mut Outputs) {
+        self.local.insert(session, LocalSession { conn, timeout_ms });
+        let passwd = generate_password(session);
+        out.io.push(conn, ToIo::Session { conn, session, timeout_ms, passwd });
+    }
+
+    /// Starts a snapshot when enough has happened since the last one (D-38).
+    fn maybe_snapshot(&mut self, tree: &DataTree, out: &mut Outputs) {
+        if self.snapshot_due && !self.snapshot_running {
+            self.snapshot_due = false;
+            self.snapshot_running = true;
+            self.snapshots.snapshot_taken(out.random);
+            out.log.push(LogOrder::Do(LogCommand::Roll));
+            out.commands.push(Command::TakeSnapshot(tree.freeze()));
+        }
+    }
+
+    // ---- time ------------------------------------------------------------------------------
+
+    fn on_tick(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        self.tick_election(cx, out);
+        match &mut self.role {
+            Role::Leading(leading) => {
+                leading.core.tick(cx.now.mono, &mut leading.out);
+                self.run_leader(cx, out);
+            }
+            Role::Following(following) => {
+                following.tick(cx.now.mono);
+                self.run_learner(cx, out);
+            }
+            _ => {}
+        }
+        self.expire_sessions(cx, out);
+        self.reap_containers(cx, out);
+    }
+
+    fn server_spec(&self, sid: i64) -> Option<&ServerSpec> {
+        self.config.servers.get(&sid)
+    }
+
+    fn new_link(&mut self) -> LinkId {
+        self.next_link += 1;
+        self.next_link
+    }
+
+    /// Sessions of this server's clients, for reports.
+    pub fn local_sessions(&self) -> BTreeMap<i64, ConnId> {
+        self.local.iter().map(|(id, local)| (*id, local.conn)).collect()
+    }
+}

@@ -1,0 +1,186 @@
+//! What a standalone server and a leader have in common: they decide what each request becomes.
+//! Java: `PrepRequestProcessor` with `SessionTrackerImpl`.
+
+use std::sync::Arc;
+
+use super::{Cx, InFlight, Node, NodeSettings, Now, Outputs, Role};
+use crate::pipeline::commit::{Origin, ReplyTo, Work};
+use crate::pipeline::prep::{Context, Outcome, Prep, PrepRequest, Prepared};
+use crate::session::{Kind, Owner, SessionTracker};
+use crate::tree::DataTree;
+use crate::wire::{Id, Put, TxnRecord, code};
+
+/// Prep and the sessions it checks.
+pub struct Authority {
+    pub prep: Prep,
+    pub sessions: SessionTracker,
+}
+
+impl Authority {
+    pub fn standalone(settings: &NodeSettings, tree: &DataTree, now: Now) -> Self {
+        Self::new(settings, Kind::Standalone, 1, tree.last_zxid(), tree, now)
+    }
+
+    /// A leader's, whose first transaction follows `epoch_start`.
+    pub fn leader(settings: &NodeSettings, epoch_start: i64, tree: &DataTree, now: Now) -> Self {
+        let kind = Kind::Leader { local_sessions: settings.local_sessions };
+        Self::new(settings, kind, settings.my_id, epoch_start, tree, now)
+    }
+
+    fn new(
+        settings: &NodeSettings,
+        kind: Kind,
+        server_id: i64,
+        last_zxid: i64,
+        tree: &DataTree,
+        now: Now,
+    ) -> Self {
+        let sessions =
+            SessionTracker::new(kind, tree.sessions(), settings.tick_ms, server_id, now.mono);
+        let prep = Prep::new(settings.prep.clone(), last_zxid, tree);
+        Self { prep, sessions }
+    }
+
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.sessions.next_expiry()
+    }
+
+    pub fn session_created(&mut self, session: i64) {
+        self.sessions.commit_session(session);
+    }
+
+    pub fn session_closed(&mut self, session: i64) {
+        self.sessions.remove_session(session);
+    }
+}
+
+/// A request as prep takes it, from wherever it came.
+pub(super) struct Incoming<'a> {
+    pub session: i64,
+    pub cxid: i32,
+    pub op: i32,
+    pub body: &'a [u8],
+    pub ids: &'a [Id],
+    pub owner: Option<Owner>,
+}
+
+impl Node {
+    fn authority(&mut self) -> Option<&mut Authority> {
+        match &mut self.role {
+            Role::Standalone(authority) => Some(authority),
+            Role::Leading(leading) => leading.authority.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Makes a transaction of a request and sends it on its way to log and learners.
+    pub(super) fn decide(
+        &mut self,
+        incoming: Incoming<'_>,
+        origin: Origin,
+        cx: Cx<'_>,
+        out: &mut Outputs,
+    ) {
+        let auth = Arc::clone(&self.settings.auth);
+        let Some(authority) = self.authority() else { return };
+        let request = PrepRequest {
+            session: incoming.session,
+            cxid: incoming.cxid,
+            op: incoming.op,
+            body: incoming.body,
+            ids: incoming.ids,
+            owner: incoming.owner,
+            local_session: false,
+            upgrade_error: None,
+        };
+        let mut context = Context {
+            tree: &cx.db.tree,
+            sessions: &mut authority.sessions,
+            auth: &auth,
+            ensemble: None,
+            time: cx.now.wall,
+            now: cx.now.mono,
+        };
+        match (authority.prep.prepare(&request, &mut context), origin) {
+            (Outcome::Txn(prepared), origin) => self.propose(prepared, origin, cx, out),
+            (Outcome::NoTxn(Err(err)), Origin::Client(to)) => {
+                self.in_order(Work::Refuse { to, err })
+            }
+            (Outcome::NoTxn(_), _) => {}
+        }
+    }
+
+    fn propose(&mut self, prepared: Prepared, origin: Origin, cx: Cx<'_>, out: &mut Outputs) {
+        let Prepared { header, txn, digest, bytes, .. } = prepared;
+        let zxid = header.zxid;
+        let record = Box::new(TxnRecord { header, txn, digest });
+        let work = Work::Txn { record, bytes: Arc::clone(&bytes), origin };
+        self.in_flight.push_back(InFlight { zxid, work });
+        self.append(zxid, Arc::clone(&bytes), out);
+        if let Role::Leading(leading) = &mut self.role {
+            leading.core.propose(zxid, bytes, &mut leading.out);
+            self.run_leader(cx, out);
+        }
+    }
+
+    /// `sync` on the server that orders the writes: due when all that is in flight is committed.
+    pub(super) fn sync_here(&mut self, to: ReplyTo, path: Box<[u8]>) {
+        self.in_order(Work::Sync { to, path });
+    }
+
+    /// Gives work that is no transaction its place behind all that is in flight.
+    fn in_order(&mut self, work: Work) {
+        match self.in_flight.back().map(|f| f.zxid) {
+            Some(zxid) => self.in_flight.push_back(InFlight { zxid, work }),
+            None => self.ready.push_back(work),
+        }
+    }
+
+    /// Closes the sessions whose time is up.
+    pub(super) fn expire_sessions(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        let Some(authority) = self.authority() else { return };
+        for session in authority.sessions.expire(cx.now.mono) {
+            log::info!("Expiring session {session:#x}, timeout exceeded");
+            self.metrics.stale_sessions_expired.add(1);
+            let close = Incoming {
+                session,
+                cxid: 0,
+                op: code::CLOSE_SESSION,
+                body: &[],
+                ids: &[],
+                owner: None,
+            };
+            self.decide(close, Origin::Nobody, cx, out);
+        }
+    }
+
+    /// Deletes containers and TTL nodes that have served their time (C-183).
+    pub(super) fn reap_containers(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        if cx.now.mono < self.next_container_check {
+            return;
+        }
+        self.next_container_check = cx.now.mono + self.settings.container_check_ms;
+        if self.authority().is_none() {
+            return;
+        }
+        let max_never_used = self.settings.container_max_never_used_ms;
+        let per_minute = self.settings.container_max_per_minute.max(1);
+        let most = (per_minute * self.settings.container_check_ms / 60_000).max(1) as usize;
+        for path in
+            cx.db.tree.expired_containers(cx.now.wall, max_never_used).into_iter().take(most)
+        {
+            log::info!("Attempting to delete candidate container: {path}");
+            let mut body = Vec::new();
+            body.put_str(&path);
+            let delete = Incoming {
+                session: 0,
+                cxid: 0,
+                op: code::DELETE_CONTAINER,
+                body: &body,
+                ids: &[],
+                owner: None,
+            };
+            self.decide(delete, Origin::Nobody, cx, out);
+        }
+    }
+}

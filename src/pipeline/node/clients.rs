@@ -1,0 +1,165 @@
+//! What clients want, whatever the role: sessions, and requests that must be ordered.
+//! Java: `ZooKeeperServer.processConnectRequest`, `FollowerRequestProcessor`.
+
+use super::authority::Incoming;
+use super::{Cx, LocalSession, Node, Outputs, Role};
+use crate::pipeline::commit::{Origin, ReplyTo};
+use crate::pipeline::{ClientRequest, CloseReason, ConnId, IoEvent, ToIo};
+use crate::session::{Owner, check_password};
+use crate::wire::proto::ConnectRequest;
+use crate::wire::{Put, code};
+
+impl Node {
+    pub(super) fn on_io(&mut self, event: IoEvent, cx: Cx<'_>, out: &mut Outputs) {
+        match event {
+            IoEvent::Connect { conn, request, .. } => {
+                self.on_connect(conn, &request, cx, out);
+            }
+            IoEvent::Request(request) => self.on_request(request, cx, out),
+            IoEvent::Touch(sessions) => {
+                for session in sessions {
+                    self.touch(session, cx.now.mono);
+                }
+            }
+            IoEvent::Disconnected { conn, session } => {
+                if self.local.get(&session).is_some_and(|local| local.conn == conn) {
+                    self.local.remove(&session);
+                }
+            }
+        }
+    }
+
+    fn touch(&mut self, session: i64, now: i64) {
+        let Some(LocalSession { timeout_ms, .. }) = self.local.get(&session) else { return };
+        match &mut self.role {
+            Role::Standalone(a) => a.sessions.touch_session(session, *timeout_ms, now),
+            Role::Leading(l) => l.touch(session, *timeout_ms, now),
+            Role::Following(f) => f.touch(session, *timeout_ms, now),
+            _ => false,
+        };
+    }
+
+    fn on_connect(
+        &mut self,
+        conn: ConnId,
+        request: &ConnectRequest,
+        cx: Cx<'_>,
+        out: &mut Outputs,
+    ) {
+        if request.session_id == 0 {
+            return self.create_session(conn, request.timeout, cx, out);
+        }
+        self.reopen_session(conn, request, cx, out);
+    }
+
+    fn create_session(&mut self, conn: ConnId, timeout_ms: i32, cx: Cx<'_>, out: &mut Outputs) {
+        let session = match &mut self.role {
+            Role::Standalone(a) => a.sessions.create_session(timeout_ms, cx.now.mono),
+            Role::Leading(l) => match &mut l.authority {
+                Some(a) => a.sessions.create_session(timeout_ms, cx.now.mono),
+                None => return close(conn, out),
+            },
+            Role::Following(f) => match f.create_session(timeout_ms, cx.now.mono) {
+                Some(session) => session,
+                None => return close(conn, out),
+            },
+            _ => return close(conn, out),
+        };
+        let mut body = Vec::new();
+        body.put_i32(timeout_ms);
+        if let Role::Following(following) = &mut self.role {
+            following.forward_create_session(session, conn, timeout_ms, &body);
+            return self.run_learner(cx, out);
+        }
+        let incoming = Incoming {
+            session,
+            cxid: 0,
+            op: code::CREATE_SESSION,
+            body: &body,
+            ids: &[],
+            owner: Some(Owner::ThisServer),
+        };
+        self.decide(incoming, Origin::NewSession { conn, timeout_ms }, cx, out);
+    }
+
+    /// C-88: an older connection of the session goes first, whatever the password.
+    fn reopen_session(
+        &mut self,
+        conn: ConnId,
+        request: &ConnectRequest,
+        cx: Cx<'_>,
+        out: &mut Outputs,
+    ) {
+        let session = request.session_id;
+        if let Some(old) = self.local.remove(&session) {
+            let reason = CloseReason::ClientReconnected;
+            out.io.push(old.conn, ToIo::Close { conn: old.conn, reason });
+        }
+        if !check_password(session, request.passwd.as_deref()) {
+            log::warn!("Incorrect password from a client for session {session:#x}");
+            return self.finish_reopen(conn, session, request.timeout, false, out);
+        }
+        let valid = match &mut self.role {
+            Role::Standalone(a) => {
+                a.sessions.touch_session(session, request.timeout, cx.now.mono)
+                    && a.sessions.set_owner(session, Some(Owner::ThisServer)).is_ok()
+            }
+            Role::Leading(l) => {
+                l.take_over(session, request.timeout, Owner::ThisServer, cx.now.mono)
+            }
+            Role::Following(f) => {
+                f.revalidate(session, conn, request.timeout);
+                return self.run_learner(cx, out);
+            }
+            _ => return close(conn, out),
+        };
+        self.finish_reopen(conn, session, request.timeout, valid, out);
+    }
+
+    pub(super) fn finish_reopen(
+        &mut self,
+        conn: ConnId,
+        session: i64,
+        timeout_ms: i32,
+        valid: bool,
+        out: &mut Outputs,
+    ) {
+        self.metrics.connection_revalidate_count.add(1);
+        if valid {
+            self.establish(conn, session, timeout_ms, out);
+        } else {
+            let refused = ToIo::Session { conn, session: 0, timeout_ms: 0, passwd: [0; 16] };
+            out.io.push(conn, refused);
+        }
+    }
+
+    fn on_request(&mut self, request: ClientRequest, cx: Cx<'_>, out: &mut Outputs) {
+        let ClientRequest { conn, slot, session, xid, op, body, ids } = request;
+        let Some(local) = self.local.get(&session) else {
+            // The session is closed or has moved away: the client learns it by reconnecting.
+            let reason = CloseReason::SessionExpired;
+            return out.io.push(conn, ToIo::Close { conn, reason });
+        };
+        if local.conn != conn {
+            return out.io.push(conn, ToIo::Close { conn, reason: CloseReason::SessionMoved });
+        }
+        let timeout_ms = local.timeout_ms;
+        let to = ReplyTo { conn, slot, xid, op };
+        if let Role::Following(following) = &mut self.role {
+            following.touch(session, timeout_ms, cx.now.mono);
+            following.forward(session, to, &body, &ids);
+            return self.run_learner(cx, out);
+        }
+        self.touch(session, cx.now.mono);
+        if op == code::SYNC {
+            return self.sync_here(to, body);
+        }
+        let owner = Some(Owner::ThisServer);
+        let incoming = Incoming { session, cxid: xid, op, body: &body, ids: &ids, owner };
+        self.decide(incoming, Origin::Client(to), cx, out);
+    }
+}
+
+fn close(conn: ConnId, out: &mut Outputs) {
+    out.io.push(conn, ToIo::Close { conn, reason: CloseReason::NotServing });
+}

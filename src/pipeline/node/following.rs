@@ -1,0 +1,356 @@
+//! The node as follower or observer: carries out what [`LearnerCore`] puts out, and passes its
+//! clients' writes on to the leader.
+//! Java: `FollowerZooKeeperServer`, `ObserverZooKeeperServer`, `LearnerZooKeeperServer`.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::{
+    Command, Cx, InFlight, LinkEvent, LogMark, LogOrder, Node, NodeSettings, Outputs, Role,
+};
+use crate::pipeline::ConnId;
+use crate::pipeline::commit::{Origin, ReplyTo, Work};
+use crate::pipeline::history::CommittedLog;
+use crate::quorum::leader::LinkId;
+use crate::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
+use crate::session::LearnerSessionTracker;
+use crate::storage::LogCommand;
+use crate::tree::DataTree;
+use crate::wire::quorum::{QuorumPacket, SessionTouch, packet, write_touches};
+use crate::wire::{Id, TxnRecord, code};
+
+/// The learner's role.
+pub struct Following {
+    pub link: LinkId,
+    pub leader: i64,
+    pub observer: bool,
+    /// There once the link is up.
+    pub core: Option<LearnerCore>,
+    pub out: Vec<LearnerOutput>,
+    /// There once this server serves.
+    sessions: Option<LearnerSessionTracker>,
+    /// Requests sent to the leader and not answered, by session, in order.
+    forwarded: HashMap<i64, VecDeque<(ReplyTo, Box<[u8]>)>>,
+    /// `sync` requests sent to the leader, in order.
+    syncs: VecDeque<(ReplyTo, Box<[u8]>)>,
+    /// Connections that wait for a new session: by its id.
+    new_sessions: HashMap<i64, (ConnId, i32)>,
+    /// Connections that brought a session, until the leader has judged it.
+    revalidations: HashMap<i64, (ConnId, i32)>,
+    /// A snapshot that has come off the link, until the core asks for it.
+    snapshot: Option<Box<DataTree>>,
+    started: i64,
+}
+
+impl Following {
+    fn new(link: LinkId, leader: i64, observer: bool, now: i64) -> Self {
+        Self {
+            link,
+            leader,
+            observer,
+            core: None,
+            out: Vec::new(),
+            sessions: None,
+            forwarded: HashMap::new(),
+            syncs: VecDeque::new(),
+            new_sessions: HashMap::new(),
+            revalidations: HashMap::new(),
+            snapshot: None,
+            started: now,
+        }
+    }
+
+    pub fn with_core(&mut self, f: impl FnOnce(&mut LearnerCore, &mut Vec<LearnerOutput>)) {
+        if let Some(core) = &mut self.core {
+            f(core, &mut self.out);
+        }
+    }
+
+    pub fn tick(&mut self, now: i64) {
+        self.with_core(|core, out| core.tick(now, out));
+    }
+
+    pub fn session_created(&mut self, session: i64, timeout_ms: i32) {
+        if let Some(sessions) = &mut self.sessions {
+            sessions.commit_session(session, timeout_ms);
+        }
+    }
+
+    pub fn session_closed(&mut self, session: i64) {
+        if let Some(sessions) = &mut self.sessions {
+            sessions.remove_session(session);
+        }
+        self.forwarded.remove(&session);
+    }
+
+    pub fn touch(&mut self, session: i64, timeout_ms: i32, now: i64) -> bool {
+        let sessions = self.sessions.as_mut();
+        sessions.is_some_and(|s| s.touch_session(session, timeout_ms, now))
+    }
+
+    /// An id for a new session; `None` while this server does not serve.
+    pub fn create_session(&mut self, timeout_ms: i32, now: i64) -> Option<i64> {
+        self.sessions.as_mut().map(|s| s.create_session(timeout_ms, now))
+    }
+
+    pub fn forward_create_session(
+        &mut self,
+        session: i64,
+        conn: ConnId,
+        timeout_ms: i32,
+        body: &[u8],
+    ) {
+        self.new_sessions.insert(session, (conn, timeout_ms));
+        self.with_core(|core, out| {
+            core.forward(session, 0, code::CREATE_SESSION, body, &[], out);
+        });
+    }
+
+    /// Asks the leader whether the session lives.
+    pub fn revalidate(&mut self, session_id: i64, conn: ConnId, timeout: i32) {
+        self.revalidations.insert(session_id, (conn, timeout));
+        let data = write_touches([SessionTouch { session_id, timeout }]);
+        self.out.push(LearnerOutput::Send(QuorumPacket::new(packet::REVALIDATE, -1, data)));
+    }
+
+    /// Passes a client's request on. It comes back as a transaction, or as SYNC.
+    pub fn forward(&mut self, session: i64, to: ReplyTo, body: &[u8], ids: &[Id]) {
+        if to.op == code::SYNC {
+            self.syncs.push_back((to, body.into()));
+        } else {
+            self.forwarded.entry(session).or_default().push_back((to, Box::default()));
+        }
+        self.with_core(|core, out| core.forward(session, to.xid, to.op, body, ids, out));
+    }
+
+    /// Who waits for this transaction here.
+    fn origin_of(&mut self, record: &TxnRecord) -> Origin {
+        let (session, cxid) = (record.header.client_id, record.header.cxid);
+        if record.header.op == code::CREATE_SESSION {
+            return match self.new_sessions.remove(&session) {
+                Some((conn, timeout_ms)) => Origin::NewSession { conn, timeout_ms },
+                None => Origin::Nobody,
+            };
+        }
+        let Some(waiting) = self.forwarded.get_mut(&session) else { return Origin::Nobody };
+        if waiting.front().is_none_or(|(to, _)| to.xid != cxid) {
+            return Origin::Nobody;
+        }
+        let origin = waiting.pop_front().map_or(Origin::Nobody, |(to, _)| Origin::Client(to));
+        if waiting.is_empty() {
+            self.forwarded.remove(&session);
+        }
+        origin
+    }
+}
+
+impl Node {
+    pub(super) fn start_following(
+        &mut self,
+        leader: i64,
+        observer: bool,
+        cx: Cx<'_>,
+        out: &mut Outputs,
+    ) {
+        let Some(spec) = self.server_spec(leader) else {
+            // Its configuration is later than ours; the next notification brings it.
+            log::error!("elected leader {leader} is not in the configuration");
+            return self.start_looking(cx, out);
+        };
+        let addresses = spec.addresses.clone();
+        let link = self.new_link();
+        let following = Following::new(link, leader, observer, cx.now.mono);
+        self.role = Role::Following(Box::new(following));
+        out.commands.push(Command::ConnectLeader { link, addresses });
+        self.report("", "discovery", out);
+    }
+
+    pub(super) fn on_leader_connected(&mut self, link: LinkId, cx: Cx<'_>, out: &mut Outputs) {
+        let settings = LearnerSettings {
+            my_id: self.settings.my_id,
+            observer: false,
+            tick_ms: self.settings.tick_ms,
+            init_limit: self.settings.init_limit,
+            sync_limit: self.settings.sync_limit,
+            config_version: self.config.version,
+        };
+        let log = LogState {
+            accepted_epoch: self.accepted_epoch,
+            current_epoch: self.current_epoch,
+            last_logged: self.appended,
+        };
+        match &mut self.role {
+            Role::Following(f) if f.link == link => {
+                let settings = LearnerSettings { observer: f.observer, ..settings };
+                f.core = Some(LearnerCore::new(settings, log, cx.now.mono, &mut f.out));
+                self.run_learner(cx, out);
+            }
+            _ => out.link(link, super::LinkCommand::Close),
+        }
+    }
+
+    pub(super) fn on_leader_lost(&mut self, link: LinkId, reason: &str, out: &mut Outputs) {
+        if matches!(&self.role, Role::Following(f) if f.link == link) {
+            self.step_down(&format!("the leader is out of reach: {reason}"), out);
+        }
+    }
+
+    pub(super) fn on_leader_event(&mut self, event: LinkEvent, cx: Cx<'_>, out: &mut Outputs) {
+        let Role::Following(following) = &mut self.role else { return };
+        match event {
+            LinkEvent::Packets(packets) => {
+                following.with_core(|core, core_out| {
+                    for packet in packets {
+                        core.packet(packet, cx.now.mono, core_out);
+                    }
+                });
+            }
+            LinkEvent::Snapshot { zxid, tree } => {
+                following.snapshot = Some(tree);
+                let snap = QuorumPacket::bare(packet::SNAP, zxid);
+                following.with_core(|core, core_out| core.packet(snap, cx.now.mono, core_out));
+            }
+            LinkEvent::Progress => following.with_core(|core, _| core.progress(cx.now.mono)),
+            LinkEvent::Closed { reason } => {
+                return self.step_down(&format!("link to the leader: {reason}"), out);
+            }
+        }
+        self.run_learner(cx, out);
+    }
+
+    /// Carries out what the core has put out, and what that makes it put out.
+    pub(super) fn run_learner(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        loop {
+            let Role::Following(following) = &mut self.role else { return };
+            if following.out.is_empty() {
+                return;
+            }
+            for output in std::mem::take(&mut following.out) {
+                self.on_learner_output(output, cx, out);
+            }
+        }
+    }
+
+    fn on_learner_output(&mut self, output: LearnerOutput, cx: Cx<'_>, out: &mut Outputs) {
+        let Role::Following(following) = &mut self.role else { return };
+        let link = following.link;
+        match output {
+            LearnerOutput::Send(packet) => out.send(link, &packet),
+            LearnerOutput::Pong { zxid } => {
+                let touched = following.sessions.as_mut().map(|s| s.take_touched());
+                let touches = touched.unwrap_or_default().into_iter();
+                let touches =
+                    touches.map(|(session_id, timeout)| SessionTouch { session_id, timeout });
+                out.send(link, &QuorumPacket::new(packet::PING, zxid, write_touches(touches)));
+            }
+            LearnerOutput::SetAcceptedEpoch(epoch) => {
+                self.set_accepted_epoch(epoch, out);
+            }
+            LearnerOutput::SetCurrentEpoch(epoch) => {
+                self.set_current_epoch(epoch, out);
+            }
+            LearnerOutput::Truncate { zxid } => {
+                log::warn!("Truncating log to get in sync with the leader {zxid:#x}");
+                self.appended = zxid;
+                self.order(LogMark::Cut, |token| LogCommand::Truncate { zxid, token }, out);
+                out.log.push(LogOrder::Reload);
+            }
+            LearnerOutput::InstallSnapshot { zxid } => self.install_snapshot(zxid, out),
+            LearnerOutput::Append { zxid, bytes } => {
+                if following.observer && !self.settings.observer_logs {
+                    self.appended = zxid;
+                } else {
+                    self.append(zxid, bytes, out);
+                }
+            }
+            LearnerOutput::Commit(record, bytes) => {
+                let origin = following.origin_of(&record);
+                self.ready.push_back(Work::Txn { record, bytes, origin });
+            }
+            LearnerOutput::Activate { .. } | LearnerOutput::LastSeenConfig(_) => {}
+            LearnerOutput::Serve { epoch } => self.serve_as_learner(epoch, cx, out),
+            LearnerOutput::Revalidated { session, valid } => {
+                if let Some((conn, timeout_ms)) = following.revalidations.remove(&session) {
+                    self.finish_reopen(conn, session, timeout_ms, valid, out);
+                }
+            }
+            LearnerOutput::SyncDone => {
+                if let Some((to, path)) = following.syncs.pop_front() {
+                    self.ready.push_back(Work::Sync { to, path });
+                }
+            }
+            LearnerOutput::StepDown { reason } => self.step_down(&reason, out),
+        }
+    }
+
+    fn install_snapshot(&mut self, zxid: i64, out: &mut Outputs) {
+        let Role::Following(following) = &mut self.role else { return };
+        let Some(mut tree) = following.snapshot.take() else { return };
+        tree.set_last_zxid(zxid);
+        log::info!("got a snapshot from the leader at {zxid:#x}, {} nodes", tree.node_count());
+        self.appended = zxid;
+        let frozen = Box::new(tree.freeze());
+        let install = |token| LogCommand::InstallSnapshot { tree: frozen, token };
+        self.order(LogMark::Cut, install, out);
+        self.snapshots.snapshot_taken(out.random);
+        self.replacement = Some((tree, CommittedLog::new(self.settings.commit_log_count)));
+    }
+
+    /// The tree in memory has been replaced by what the core wanted.
+    pub(super) fn on_tree_replaced(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        match &mut self.role {
+            Role::Following(following) => {
+                following.with_core(|core, core_out| core.tree_ready(core_out));
+                self.run_learner(cx, out);
+            }
+            Role::Draining { reload } => {
+                *reload = false;
+                self.appended = cx.db.tree.last_zxid();
+                self.start_looking(cx, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn serve_as_learner(&mut self, epoch: i64, cx: Cx<'_>, out: &mut Outputs) {
+        let NodeSettings { tick_ms, my_id, local_sessions, .. } = self.settings;
+        let Role::Following(following) = &mut self.role else { return };
+        // What is committed and not applied yet will tell the tracker itself.
+        let known = cx.db.tree.sessions().clone();
+        let sessions =
+            LearnerSessionTracker::new(known, tick_ms, my_id, local_sessions, cx.now.mono);
+        following.sessions = Some(sessions);
+        log::info!(
+            "FOLLOWING - serving in epoch {epoch:#x} under leader {} after {} ms",
+            following.leader,
+            cx.now.mono - following.started
+        );
+        let mode = if following.observer { "observer" } else { "follower" };
+        self.tell_election(epoch, cx, out);
+        self.report(mode, "broadcast", out);
+        out.commands.push(Command::Serve { read_only: false });
+    }
+
+    /// What a learner has logged and not seen committed: it is in the log, so memory must have it
+    /// too before this server votes (ZOOKEEPER-2845).
+    pub(super) fn take_uncommitted(following: &mut Following) -> Vec<Work> {
+        let Some(core) = following.core.take() else { return Vec::new() };
+        core.into_uncommitted()
+            .map(|(record, bytes): (Box<TxnRecord>, Arc<[u8]>)| Work::Txn {
+                record,
+                bytes,
+                origin: Origin::Nobody,
+            })
+            .collect()
+    }
+
+    /// In-flight work of a leader that leads no more.
+    pub(super) fn orphan(in_flight: InFlight) -> Option<Work> {
+        match in_flight.work {
+            Work::Txn { record, bytes, .. } => {
+                Some(Work::Txn { record, bytes, origin: Origin::Nobody })
+            }
+            Work::Sync { .. } | Work::Refuse { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The node as leader: carries out what [`LeaderCore`] puts out, with the history it owns.
+//! Java: `LeaderZooKeeperServer`, and the server half of `Leader`.
+
+use std::sync::Arc;
+
+use super::authority::Incoming;
+use super::{Authority, Command, Cx, LinkCommand, LinkEvent, Node, Outputs, Role};
+use crate::pipeline::commit::{Origin, Work};
+use crate::quorum::QuorumVerifier;
+use crate::quorum::leader::{LeaderCore, LeaderOutput, LeaderSettings, LinkId, StateSummary};
+use crate::quorum::sync_plan::{History, RingView, SyncPlan, sync_plan};
+use crate::session::Owner;
+use crate::wire::quorum::{QuorumPacket, packet};
+use crate::wire::{code, epoch_start};
+
+/// The leader's role.
+pub struct Leading {
+    pub core: LeaderCore,
+    /// There once the leader is established.
+    pub authority: Option<Authority>,
+    pub out: Vec<LeaderOutput>,
+    started: i64,
+}
+
+impl Leading {
+    pub fn next_deadline(&self) -> Option<i64> {
+        let expiry = self.authority.as_ref().and_then(Authority::next_deadline);
+        let core = Some(self.core.next_deadline());
+        core.into_iter().chain(expiry).min()
+    }
+
+    pub fn session_created(&mut self, session: i64) {
+        if let Some(authority) = &mut self.authority {
+            authority.session_created(session);
+        }
+    }
+
+    pub fn session_closed(&mut self, session: i64) {
+        if let Some(authority) = &mut self.authority {
+            authority.session_closed(session);
+        }
+    }
+
+    pub fn touch(&mut self, session: i64, timeout_ms: i32, now: i64) -> bool {
+        let authority = self.authority.as_mut();
+        authority.is_some_and(|a| a.sessions.touch_session(session, timeout_ms, now))
+    }
+
+    /// A client brings its session to another server, or back to this one.
+    pub fn take_over(&mut self, session: i64, timeout_ms: i32, owner: Owner, now: i64) -> bool {
+        let Some(authority) = &mut self.authority else { return false };
+        authority.sessions.touch_session(session, timeout_ms, now)
+            && authority.sessions.set_owner(session, Some(owner)).is_ok()
+    }
+}
+
+impl Node {
+    pub(super) fn start_leading(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        let settings = LeaderSettings {
+            my_id: self.settings.my_id,
+            tick_ms: self.settings.tick_ms,
+            init_limit: self.settings.init_limit,
+            sync_limit: self.settings.sync_limit,
+        };
+        let mine = StateSummary { current_epoch: self.current_epoch, last_zxid: self.appended };
+        let mut cores_out = Vec::new();
+        let core = LeaderCore::new(
+            settings,
+            QuorumVerifier::new(Arc::clone(&self.config)),
+            self.config.to_string().into_bytes().into(),
+            self.accepted_epoch,
+            mine,
+            cx.now.mono,
+            &mut cores_out,
+        );
+        let leading = Leading { core, authority: None, out: cores_out, started: cx.now.mono };
+        self.role = Role::Leading(Box::new(leading));
+        out.commands.push(Command::ListenForLearners(true));
+        self.report("", "discovery", out);
+        self.run_leader(cx, out);
+    }
+
+    pub(super) fn on_learner_connected(&mut self, link: LinkId, cx: Cx<'_>, out: &mut Outputs) {
+        match &mut self.role {
+            Role::Leading(leading) => leading.core.connected(link, cx.now.mono),
+            _ => out.link(link, LinkCommand::Close),
+        }
+    }
+
+    pub(super) fn on_link(
+        &mut self,
+        link: LinkId,
+        event: LinkEvent,
+        cx: Cx<'_>,
+        out: &mut Outputs,
+    ) {
+        match &mut self.role {
+            Role::Leading(leading) => {
+                let (core, core_out) = (&mut leading.core, &mut leading.out);
+                match event {
+                    LinkEvent::Packets(packets) => {
+                        for packet in packets {
+                            core.packet(link, packet, cx.now.mono, core_out);
+                        }
+                    }
+                    LinkEvent::Progress => core.progress(link, cx.now.mono),
+                    LinkEvent::Closed { reason } => {
+                        log::info!("learner's link {link} is closed: {reason}");
+                        core.disconnected(link);
+                    }
+                    LinkEvent::Snapshot { .. } => {
+                        out.link(link, LinkCommand::Close);
+                    }
+                }
+                self.run_leader(cx, out);
+            }
+            Role::Following(following) if following.link == link => {
+                self.on_leader_event(event, cx, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Carries out what the core has put out, and what that makes it put out.
+    pub(super) fn run_leader(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        loop {
+            let Role::Leading(leading) = &mut self.role else { return };
+            if leading.out.is_empty() {
+                return;
+            }
+            for output in std::mem::take(&mut leading.out) {
+                self.on_leader_output(output, cx, out);
+            }
+        }
+    }
+
+    fn on_leader_output(&mut self, output: LeaderOutput, cx: Cx<'_>, out: &mut Outputs) {
+        match output {
+            LeaderOutput::Send { link, packet } => out.send(link, &packet),
+            LeaderOutput::Close { link, reason } => {
+                log::warn!("closing learner's link {link}: {reason}");
+                out.link(link, LinkCommand::Close);
+            }
+            LeaderOutput::SetAcceptedEpoch(epoch) => {
+                self.set_accepted_epoch(epoch, out);
+            }
+            LeaderOutput::SetCurrentEpoch(epoch) => {
+                self.set_current_epoch(epoch, out);
+                self.report("", "synchronization", out);
+            }
+            LeaderOutput::Synchronize { link, sid, peer } => {
+                self.synchronize(link, sid, peer, cx, out)
+            }
+            LeaderOutput::Established { epoch } => self.established(epoch, cx, out),
+            LeaderOutput::Commit { zxid } => self.commit_upto(zxid),
+            LeaderOutput::Activate { .. } => {}
+            LeaderOutput::Request { link, session, cxid, op, body, ids } => {
+                if op == code::SYNC {
+                    if let Role::Leading(l) = &mut self.role {
+                        l.core.sync(link, &mut l.out);
+                    }
+                } else {
+                    let owner = Some(Owner::Learner(link));
+                    let incoming = Incoming { session, cxid, op, body: &body, ids: &ids, owner };
+                    self.decide(incoming, Origin::Nobody, cx, out);
+                }
+            }
+            LeaderOutput::Touch { sessions, .. } => {
+                if let Role::Leading(leading) = &mut self.role {
+                    for (session, timeout_ms) in sessions {
+                        leading.touch(session, timeout_ms, cx.now.mono);
+                    }
+                }
+            }
+            LeaderOutput::Revalidate { link, session, timeout } => {
+                if let Role::Leading(l) = &mut self.role {
+                    let valid = l.take_over(session, timeout, Owner::Learner(link), cx.now.mono);
+                    l.core.revalidated(link, session, valid, &mut l.out);
+                }
+            }
+            LeaderOutput::StepDown { reason } => self.step_down(&reason, out),
+        }
+    }
+
+    /// A quorum stands behind this server: from here on it decides.
+    fn established(&mut self, epoch: i64, cx: Cx<'_>, out: &mut Outputs) {
+        assert!(self.ready.is_empty(), "established with commits that are not applied");
+        let Role::Leading(leading) = &mut self.role else { return };
+        let tree = &cx.db.tree;
+        let start = epoch_start(epoch);
+        leading.authority = Some(Authority::leader(&self.settings, start, tree, cx.now));
+        log::info!(
+            "LEADING - established epoch {epoch:#x} after {} ms, {} sessions",
+            cx.now.mono - leading.started,
+            tree.sessions().len()
+        );
+        self.tell_election(epoch, cx, out);
+        self.report("leader", "broadcast", out);
+        if self.settings.leader_serves {
+            out.commands.push(Command::Serve { read_only: false });
+        }
+    }
+
+    /// Queues what a learner lacks whose log ends at `peer`. The history is the ring and, behind
+    /// it, what is committed and waits for [`Node::commit`] (Java's `toBeApplied`).
+    fn synchronize(&mut self, link: LinkId, sid: i64, peer: i64, cx: Cx<'_>, out: &mut Outputs) {
+        let ring = self.stage.ring();
+        let unapplied: Vec<(i64, Arc<[u8]>)> = self.ready.iter().filter_map(Work::txn).collect();
+        let zxid_at = |i: usize| {
+            if i < ring.len() { ring.zxid_at(i) } else { unapplied[i - ring.len()].0 }
+        };
+        let view = RingView { len: ring.len() + unapplied.len(), zxid_at: &zxid_at };
+        let applied = cx.db.tree.last_zxid();
+        let last = unapplied.last().map_or(applied, |(zxid, _)| *zxid);
+        let plan = sync_plan(peer, History { ring: &view, last, disk_from: None });
+        log::info!("server {sid} is at {peer:#x}, we are at {last:#x}: {plan:?}");
+        let from = match plan {
+            SyncPlan::Diff { ring_from } => {
+                out.send(link, &QuorumPacket::bare(packet::DIFF, last));
+                ring_from
+            }
+            SyncPlan::DiffFromDisk { after } => {
+                out.send(link, &QuorumPacket::bare(packet::DIFF, last));
+                let upto = if ring.is_empty() { applied } else { ring.zxid_at(0) - 1 };
+                out.link(link, LinkCommand::LogRange { after, upto });
+                0
+            }
+            SyncPlan::Trunc { zxid, ring_from } => {
+                out.send(link, &QuorumPacket::bare(packet::TRUNC, zxid));
+                ring_from
+            }
+            SyncPlan::Snap => {
+                self.metrics.snap_count.add(1);
+                out.link(link, LinkCommand::Snapshot(cx.db.tree.freeze()));
+                ring.len()
+            }
+        };
+        if plan != SyncPlan::Snap {
+            self.metrics.diff_count.add(1);
+        }
+        let in_ring = ring.from(from.min(ring.len())).map(|t| (t.zxid, Arc::clone(&t.bytes)));
+        let behind = unapplied.iter().skip(from.saturating_sub(ring.len())).cloned();
+        for (zxid, bytes) in in_ring.chain(behind) {
+            out.send(link, &QuorumPacket::new(packet::PROPOSAL, zxid, bytes));
+            out.send(link, &QuorumPacket::bare(packet::COMMIT, zxid));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The node without a leader: stepping down from a role in good order, and the election of the
+//! next one. Java: `QuorumPeer.run`.
+
+use super::{
+    Command, Cx, Event, LinkCommand, LogMark, LogOrder, Node, Outputs, Role, outputs::RoleReport,
+};
+use crate::config;
+use crate::pipeline::{CloseReason, ToIo};
+use crate::quorum::JointVerifier;
+use crate::quorum::election::{self, Election};
+use crate::wire::election::ServerState;
+
+impl Node {
+    /// Leaves the role: clients and peers are let go, what is in the log comes into memory, and
+    /// when the log has nothing left to do, an election starts. Nothing of the old role can arrive
+    /// late: links have new numbers, and the log is drained first (ZOOKEEPER-4712).
+    pub(super) fn step_down(&mut self, reason: &str, out: &mut Outputs) {
+        let role = std::mem::replace(&mut self.role, Role::Draining { reload: false });
+        let mut reload = false;
+        match role {
+            Role::Leading(leading) => {
+                log::warn!("Shutdown called. For the reason {reason}");
+                out.commands.push(Command::ListenForLearners(false));
+                for link in leading.core.all_links() {
+                    out.link(link, LinkCommand::Close);
+                }
+                let orphans = std::mem::take(&mut self.in_flight);
+                self.ready.extend(orphans.into_iter().filter_map(Self::orphan));
+            }
+            Role::Following(mut following) => {
+                log::warn!("no longer following {}: {reason}", following.leader);
+                out.link(following.link, LinkCommand::Close);
+                reload = following.core.as_ref().is_some_and(|core| core.tree_in_doubt());
+                let uncommitted = Self::take_uncommitted(&mut following);
+                if !reload {
+                    self.ready.extend(uncommitted);
+                }
+            }
+            Role::Standalone(_) | Role::Draining { .. } | Role::Looking => {}
+        }
+        self.local.clear();
+        out.commands.push(Command::StopServing);
+        out.io.push_all(|| ToIo::CloseAll { reason: CloseReason::NotServing });
+        self.report("", "election", out);
+        self.role = Role::Draining { reload };
+        if reload {
+            self.replacement = None;
+            self.ready.clear();
+            out.log.push(LogOrder::Reload);
+        } else {
+            self.mark_flushed(LogMark::Drained);
+        }
+    }
+
+    /// Starts an election with what the log has.
+    pub(super) fn start_looking(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        self.role = Role::Looking;
+        self.looking_since = cx.now.mono;
+        self.metrics.looking_count.add(1);
+        self.report("", "election", out);
+        if self.election.is_none() {
+            self.election = self.new_election();
+        }
+        let start = election::Event::Start {
+            current_epoch: self.current_epoch,
+            last_logged_zxid: self.appended,
+        };
+        self.step_election(start, cx, out);
+    }
+
+    fn new_election(&self) -> Option<Election> {
+        let quorum = self.settings.quorum.as_ref()?;
+        let role =
+            self.server_spec(self.settings.my_id).map_or(config::Role::Participant, |s| s.role);
+        let verifier = JointVerifier::new(self.config.clone(), None);
+        Some(Election::new(quorum.election.clone(), verifier, role))
+    }
+
+    pub(super) fn on_election_event(&mut self, event: Event, cx: Cx<'_>, out: &mut Outputs) {
+        let event = match event {
+            Event::Vote { from, notification } => election::Event::Received { from, notification },
+            Event::PeerConnected { sid } => election::Event::Connected { sid },
+            Event::PeerDisconnected { sid } => election::Event::Disconnected { sid },
+            _ => return,
+        };
+        self.step_election(event, cx, out);
+    }
+
+    pub(super) fn tick_election(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        let due = self.election.as_ref().and_then(Election::next_deadline);
+        if due.is_some_and(|at| at as i64 <= cx.now.mono) {
+            self.step_election(election::Event::Tick, cx, out);
+        }
+    }
+
+    /// Leader or follower of an established epoch: votes say so from now on (ZOOKEEPER-1732).
+    pub(super) fn tell_election(&mut self, epoch: i64, cx: Cx<'_>, out: &mut Outputs) {
+        self.step_election(election::Event::EpochEstablished { epoch }, cx, out);
+    }
+
+    fn step_election(&mut self, event: election::Event, cx: Cx<'_>, out: &mut Outputs) {
+        let Some(election) = &mut self.election else { return };
+        let mut outputs = Vec::new();
+        election.step(event, cx.now.mono as u64, &mut outputs);
+        for output in outputs {
+            match output {
+                election::Output::Send { to, notification } => {
+                    out.commands.push(Command::SendVote { to, notification });
+                }
+                election::Output::Decided { state, vote, .. } => {
+                    self.on_decided(state, vote.leader, cx, out);
+                }
+                election::Output::NewerConfig { from, config } => {
+                    log::warn!("server {from} has a later configuration: {:x}", config.version);
+                }
+                election::Output::PeerLooking { .. } => {}
+            }
+        }
+    }
+
+    fn on_decided(&mut self, state: ServerState, leader: i64, cx: Cx<'_>, out: &mut Outputs) {
+        if !matches!(self.role, Role::Looking) {
+            return;
+        }
+        let took = cx.now.mono - self.looking_since;
+        self.metrics.election_time.add(took);
+        log::info!("{state:?} - LEADER ELECTION TOOK - {took} MS, leader is {leader}");
+        match state {
+            ServerState::Leading => self.start_leading(cx, out),
+            ServerState::Following => self.start_following(leader, false, cx, out),
+            ServerState::Observing => self.start_following(leader, true, cx, out),
+            ServerState::Looking => {}
+        }
+    }
+
+    pub(super) fn report(&self, mode: &'static str, zab_state: &'static str, out: &mut Outputs) {
+        let leader = match &self.role {
+            Role::Leading(_) => Some(self.settings.my_id),
+            Role::Following(f) => Some(f.leader),
+            _ => None,
+        };
+        out.commands.push(Command::Report(RoleReport { mode, zab_state, leader }));
+    }
+}

@@ -1,0 +1,114 @@
+//! What a node wants done, as data: the shell (or the simulator) does it, in order, and decides
+//! nothing.
+
+use std::collections::BTreeMap;
+
+use crate::config::PeerAddress;
+use crate::pipeline::outbox::IoOutbox;
+use crate::quorum::leader::LinkId;
+use crate::storage::LogCommand;
+use crate::tree::FrozenTree;
+use crate::wire::Record;
+use crate::wire::election::Notification;
+use crate::wire::quorum::QuorumPacket;
+
+/// The outputs of a batch of events.
+#[derive(Debug)]
+pub struct Outputs {
+    /// To the I/O threads. Delivered before the write lock is let go.
+    pub io: IoOutbox,
+    /// To the log, in this order.
+    pub log: Vec<LogOrder>,
+    /// To peers, each link's in this order.
+    pub links: BTreeMap<LinkId, Vec<LinkCommand>>,
+    pub commands: Vec<Command>,
+    /// Zxid applied last.
+    pub applied: i64,
+    /// A fresh random number, given by the shell with every batch.
+    pub random: u64,
+}
+
+impl Outputs {
+    pub fn new(io_threads: usize, applied: i64) -> Self {
+        Self {
+            io: IoOutbox::new(io_threads),
+            log: Vec::new(),
+            links: BTreeMap::new(),
+            commands: Vec::new(),
+            applied,
+            random: 0,
+        }
+    }
+
+    /// Queues a packet for a link, behind what is queued for it already.
+    pub fn send(&mut self, link: LinkId, packet: &QuorumPacket) {
+        let queue = self.links.entry(link).or_default();
+        match queue.last_mut() {
+            Some(LinkCommand::Bytes(bytes)) => packet.write(bytes),
+            _ => queue.push(LinkCommand::Bytes(packet.to_bytes())),
+        }
+    }
+
+    pub fn link(&mut self, link: LinkId, command: LinkCommand) {
+        self.links.entry(link).or_default().push(command);
+    }
+}
+
+/// An order to the log thread. Orders are carried out one after the other.
+#[derive(Debug)]
+pub enum LogOrder {
+    /// Reported by [`super::Event::LogDone`] with the command's token.
+    Do(LogCommand),
+    /// Load the tree from disk: [`super::Event::Reloaded`].
+    Reload,
+}
+
+/// What to do with a link.
+#[derive(Debug)]
+pub enum LinkCommand {
+    /// Encoded packets.
+    Bytes(Vec<u8>),
+    /// SNAP, the tree, the signature.
+    Snapshot(FrozenTree),
+    /// PROPOSAL and COMMIT for every logged transaction with `after` < zxid ≤ `upto`.
+    LogRange {
+        after: i64,
+        upto: i64,
+    },
+    Close,
+}
+
+/// Everything else.
+#[derive(Debug)]
+pub enum Command {
+    /// Let clients in.
+    Serve {
+        read_only: bool,
+    },
+    /// Keep clients out; those who are in have been told.
+    StopServing,
+    /// Accept learners on the quorum port, or stop that.
+    ListenForLearners(bool),
+    /// Connect to the leader: [`super::Event::LeaderConnected`] or `LeaderUnreachable`.
+    ConnectLeader {
+        link: LinkId,
+        addresses: Vec<PeerAddress>,
+    },
+    SendVote {
+        to: i64,
+        notification: Notification,
+    },
+    TakeSnapshot(FrozenTree),
+    /// What the server is now, for whoever asks.
+    Report(RoleReport),
+}
+
+/// What is told about a server's role: `srvr`'s Mode, `mntr`'s peer state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoleReport {
+    /// standalone, leader, follower, observer; empty while there is none.
+    pub mode: &'static str,
+    /// Java's ZAB state: election, discovery, synchronization, broadcast.
+    pub zab_state: &'static str,
+    pub leader: Option<i64>,
+}

@@ -1,0 +1,143 @@
+//! The commit thread: takes every event that waits, lets the node decide, delivers what it put
+//! out. Decides nothing itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::peers::Peers;
+use super::snapshots::Snapshots;
+use super::status::Status;
+use crate::net::{Clients, ServerView, Serving};
+use crate::pipeline::node::{Command, Cx, Event, LogOrder, Node, Now, Outputs};
+use crate::tree::Db;
+
+/// Events taken before their outputs are delivered.
+const BATCH_EVENTS_MAX: usize = 256;
+
+/// Longest sleep, ms: the clock is looked at so often at least.
+const SLEEP_MS_MAX: i64 = 1_000;
+
+/// Everything the commit thread delivers to.
+pub struct CommitThread {
+    pub node: Node,
+    pub db: Arc<Db>,
+    pub clients: Clients,
+    pub view: Arc<ServerView>,
+    pub log: Sender<Vec<LogOrder>>,
+    pub snapshots: Snapshots,
+    pub peers: Option<Peers>,
+    pub status: Arc<Status>,
+    pub started: Instant,
+}
+
+impl CommitThread {
+    fn now(&self) -> Now {
+        now(self.started)
+    }
+
+    /// Runs until every sender of events is gone or `Event::Stop` comes.
+    pub fn run(mut self, events: &Receiver<Event>) {
+        let applied = self.db.read().tree.last_zxid();
+        let mut out = Outputs::new(self.clients.io_threads(), applied);
+        {
+            let db = self.db.read();
+            self.node.start(Cx { db: &db, now: now(self.started) }, &mut out);
+        }
+        self.deliver(&mut out);
+        loop {
+            let now = self.now();
+            let sleep = (self.node.next_deadline(now) - now.mono).clamp(0, SLEEP_MS_MAX);
+            let first = match events.recv_timeout(Duration::from_millis(sleep as u64)) {
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return self.stop(),
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => Event::Tick,
+            };
+            if self.take_batch(first, events, &mut out) {
+                return self.stop();
+            }
+            self.deliver(&mut out);
+        }
+    }
+
+    /// Lets the node take `first` and what else waits; true if the server is to stop.
+    fn take_batch(&mut self, first: Event, events: &Receiver<Event>, out: &mut Outputs) -> bool {
+        let mut stop = false;
+        out.random = super::boot::random();
+        let now = self.now();
+        let db = Arc::clone(&self.db);
+        let db = db.read();
+        let cx = Cx { db: &db, now };
+        let waiting = events.try_iter().take(BATCH_EVENTS_MAX);
+        for event in std::iter::once(first).chain(waiting) {
+            match event {
+                Event::Stop => stop = true,
+                event => self.node.step(event, cx, out),
+            }
+        }
+        if self.node.next_deadline(now) <= now.mono {
+            self.node.step(Event::Tick, cx, out);
+        }
+        self.node.end_batch(out);
+        stop
+    }
+
+    /// First what needs time elsewhere – disk and peers –, then commits and clients.
+    fn deliver(&mut self, out: &mut Outputs) {
+        self.deliver_orders(out);
+        if self.node.has_ready() {
+            let db = Arc::clone(&self.db);
+            let mut db = db.write();
+            self.node.commit(&mut db, self.now(), out);
+            let clients = &self.clients;
+            out.io.drain(|io_thread, message| clients.send(io_thread, message));
+            drop(db);
+            self.node.end_batch(out);
+            self.deliver_orders(out);
+        }
+        let clients = &self.clients;
+        out.io.drain(|io_thread, message| clients.send(io_thread, message));
+        for command in out.commands.drain(..) {
+            self.carry_out(command);
+        }
+    }
+
+    fn deliver_orders(&mut self, out: &mut Outputs) {
+        if !out.log.is_empty() && self.log.send(std::mem::take(&mut out.log)).is_err() {
+            super::exit::on_bug("the log thread is gone");
+        }
+        if let Some(peers) = &mut self.peers {
+            for (link, commands) in std::mem::take(&mut out.links) {
+                peers.deliver(link, commands);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Serve { read_only: true } => self.view.set_serving(Serving::ReadOnly),
+            Command::Serve { read_only: false } => self.view.set_serving(Serving::Yes),
+            Command::StopServing => self.view.set_serving(Serving::No),
+            Command::TakeSnapshot(tree) => self.snapshots.take(tree),
+            Command::Report(report) => self.status.set_role(report),
+            other => {
+                if let Some(peers) = &mut self.peers {
+                    peers.carry_out(other);
+                }
+            }
+        }
+    }
+
+    /// What clients were promised is durable before the process ends: the log thread empties its
+    /// queue when this end of it is dropped.
+    fn stop(self) {
+        self.view.set_serving(Serving::No);
+        log::info!("shutting down");
+    }
+}
+
+pub fn now(started: Instant) -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { mono: started.elapsed().as_millis() as i64, wall: wall.as_millis() as i64 }
+}

@@ -1,0 +1,334 @@
+//! One TCP link between a learner and its leader, seen from either end: a reader thread that
+//! turns bytes into packets, a writer thread that writes what the commit thread has put into the
+//! link's outbox. Decides nothing. Java: the socket halves of `LearnerHandler` and `Learner`.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use crate::pipeline::node::{LinkCommand, LinkEvent};
+use crate::quorum::leader::LinkId;
+use crate::storage::log_reader::LogCursor;
+use crate::storage::{SharedDisk, snapshot};
+use crate::tree::{DataTree, TreeOptions};
+use crate::wire::quorum::{QuorumPacket, packet};
+use crate::wire::{DecodeError, Reader, Record};
+
+/// Bytes that may wait in a link's outbox. A peer that is this far behind is cut off: it will be
+/// synchronised anew when it comes back.
+const OUTBOX_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes asked of the socket at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// Bounds and whereabouts a link needs.
+#[derive(Clone)]
+pub struct LinkSettings {
+    /// Largest record that may come in, bytes.
+    pub max_record: usize,
+    pub write_timeout: Duration,
+    pub disk: SharedDisk,
+    pub log_dir: PathBuf,
+    pub tree_options: TreeOptions,
+}
+
+#[derive(Default)]
+struct OutboxState {
+    items: VecDeque<LinkCommand>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// The commit thread's end of a link.
+pub struct Link {
+    outbox: Arc<(Mutex<OutboxState>, Condvar)>,
+    stream: TcpStream,
+}
+
+fn lock(state: &Mutex<OutboxState>) -> MutexGuard<'_, OutboxState> {
+    state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Link {
+    /// Starts the two threads. `report` is called from them; what `up` reports comes before all.
+    pub fn start(
+        id: LinkId,
+        stream: TcpStream,
+        settings: LinkSettings,
+        up: impl FnOnce() + Send + 'static,
+        report: impl Fn(LinkId, LinkEvent) + Send + Clone + 'static,
+    ) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(settings.write_timeout))?;
+        let outbox = Arc::new((Mutex::new(OutboxState::default()), Condvar::new()));
+        let link = Self { outbox: Arc::clone(&outbox), stream: stream.try_clone()? };
+        let (input, output) = (stream.try_clone()?, stream);
+        let (reader_settings, reader_report) = (settings.clone(), report.clone());
+        thread::Builder::new().name(format!("link-{id}-read")).spawn(move || {
+            up();
+            let reason = read_loop(id, input, &reader_settings, &reader_report);
+            reader_report(id, LinkEvent::Closed { reason });
+        })?;
+        thread::Builder::new().name(format!("link-{id}-write")).spawn(move || {
+            let mut writer = Writer { id, output, settings, report };
+            if let Err(e) = writer.run(&outbox) {
+                log::info!("link {id}: cannot write: {e}");
+            }
+            // The reader notices and reports.
+            let _ = writer.output.shutdown(Shutdown::Both);
+            lock(&outbox.0).closed = true;
+        })?;
+        Ok(link)
+    }
+
+    /// Queues something. A link whose outbox is full is closed.
+    pub fn send(&self, item: LinkCommand) {
+        let mut state = lock(&self.outbox.0);
+        if state.closed {
+            return;
+        }
+        if let LinkCommand::Bytes(bytes) = &item {
+            state.bytes += bytes.len();
+        }
+        if state.bytes > OUTBOX_BYTES_MAX {
+            log::warn!("peer does not keep up: {} bytes wait for it; link closed", state.bytes);
+            state.closed = true;
+            let _ = self.stream.shutdown(Shutdown::Both);
+        }
+        state.items.push_back(item);
+        drop(state);
+        self.outbox.1.notify_one();
+    }
+
+    /// Closes the link: what is queued already is still written if the peer takes it at once.
+    pub fn close(&self) {
+        lock(&self.outbox.0).closed = true;
+        self.outbox.1.notify_one();
+    }
+}
+
+struct Writer<F> {
+    id: LinkId,
+    output: TcpStream,
+    settings: LinkSettings,
+    report: F,
+}
+
+impl<F: Fn(LinkId, LinkEvent)> Writer<F> {
+    fn run(&mut self, outbox: &(Mutex<OutboxState>, Condvar)) -> io::Result<()> {
+        loop {
+            let (items, closed) = {
+                let mut state = lock(&outbox.0);
+                while state.items.is_empty() && !state.closed {
+                    state = outbox.1.wait(state).unwrap_or_else(|p| p.into_inner());
+                }
+                state.bytes = 0;
+                (std::mem::take(&mut state.items), state.closed)
+            };
+            self.write_all(items)?;
+            if closed {
+                return Ok(());
+            }
+        }
+    }
+
+    fn write_all(&mut self, items: VecDeque<LinkCommand>) -> io::Result<()> {
+        let mut batch: Vec<u8> = Vec::new();
+        for item in items {
+            match item {
+                LinkCommand::Bytes(bytes) if batch.is_empty() => batch = bytes,
+                LinkCommand::Bytes(bytes) => batch.extend_from_slice(&bytes),
+                other => {
+                    self.output.write_all(&batch)?;
+                    batch.clear();
+                    self.write_long(other)?;
+                }
+            }
+        }
+        self.output.write_all(&batch)
+    }
+
+    fn write_long(&mut self, item: LinkCommand) -> io::Result<()> {
+        match item {
+            LinkCommand::Bytes(_) | LinkCommand::Close => Ok(()),
+            LinkCommand::Snapshot(tree) => {
+                let snap = QuorumPacket::bare(packet::SNAP, tree.last_zxid());
+                let mut out =
+                    Progressing { id: self.id, output: &self.output, report: &self.report };
+                out.write_all(&snap.to_bytes())?;
+                snapshot::write_stream(&tree, &mut out, &mut |_| {})
+            }
+            LinkCommand::LogRange { after, upto } => self.write_range(after, upto),
+        }
+    }
+
+    fn write_range(&mut self, after: i64, upto: i64) -> io::Result<()> {
+        let disk = &*self.settings.disk;
+        let mut cursor = LogCursor::after(disk, &self.settings.log_dir, Some(after))
+            .map_err(io::Error::other)?;
+        let mut batch = Vec::new();
+        let mut last = after;
+        while last < upto && cursor.advance(disk).map_err(io::Error::other)? {
+            let record = cursor.record();
+            QuorumPacket::new(packet::PROPOSAL, record.zxid, record.bytes).write(&mut batch);
+            QuorumPacket::bare(packet::COMMIT, record.zxid).write(&mut batch);
+            last = record.zxid;
+            if batch.len() > 1 << 20 {
+                self.output.write_all(&batch)?;
+                batch.clear();
+                (self.report)(self.id, LinkEvent::Progress);
+            }
+        }
+        if last != upto {
+            let why = format!("the logs end at {last:#x}, promised were {upto:#x}");
+            return Err(io::Error::other(why));
+        }
+        self.output.write_all(&batch)
+    }
+}
+
+/// Reports progress for every megabyte or so that the peer has taken.
+struct Progressing<'a, F> {
+    id: LinkId,
+    output: &'a TcpStream,
+    report: &'a F,
+}
+
+impl<F: Fn(LinkId, LinkEvent)> Write for Progressing<'_, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = (&mut self.output).write(bytes)?;
+        (self.report)(self.id, LinkEvent::Progress);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Counts what is read off a long transfer and reports progress.
+struct ProgressReader<'a, R, F> {
+    id: LinkId,
+    input: &'a mut R,
+    report: &'a F,
+    unreported: usize,
+}
+
+impl<R: Read, F: Fn(LinkId, LinkEvent)> Read for ProgressReader<'_, R, F> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buf)?;
+        self.unreported += n;
+        if self.unreported > 1 << 20 {
+            self.unreported = 0;
+            (self.report)(self.id, LinkEvent::Progress);
+        }
+        Ok(n)
+    }
+}
+
+/// Packets as they arrive: complete ones only, so that nobody waits for half of the next.
+struct PacketReader {
+    input: TcpStream,
+    buf: Vec<u8>,
+    start: usize,
+    max_record: usize,
+}
+
+impl PacketReader {
+    /// The next packet if all of it is here.
+    fn buffered(&mut self) -> io::Result<Option<QuorumPacket>> {
+        let mut reader = Reader::new(&self.buf[self.start..]);
+        match QuorumPacket::read(&mut reader) {
+            Ok(packet) => {
+                self.start = self.buf.len() - reader.rest().len();
+                Ok(Some(packet))
+            }
+            Err(DecodeError::Truncated { needed, .. }) if needed <= self.max_record => Ok(None),
+            Err(e) => Err(io::Error::new(io::ErrorKind::InvalidData, e)),
+        }
+    }
+
+    /// Waits for more bytes.
+    fn fill(&mut self) -> io::Result<()> {
+        self.buf.drain(..self.start);
+        self.start = 0;
+        let old = self.buf.len();
+        self.buf.resize(old + READ_BYTES, 0);
+        let n = self.input.read(&mut self.buf[old..])?;
+        self.buf.truncate(old + n);
+        if n == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+}
+
+/// What is buffered first, then the stream itself.
+impl Read for PacketReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let buffered = &self.buf[self.start..];
+        if buffered.is_empty() {
+            return self.input.read(out);
+        }
+        let n = buffered.len().min(out.len());
+        out[..n].copy_from_slice(&buffered[..n]);
+        self.start += n;
+        Ok(n)
+    }
+}
+
+/// Reads until the link ends; returns why it did.
+fn read_loop(
+    id: LinkId,
+    input: TcpStream,
+    settings: &LinkSettings,
+    report: &impl Fn(LinkId, LinkEvent),
+) -> String {
+    let max_record = settings.max_record;
+    let mut input = PacketReader { input, buf: Vec::new(), start: 0, max_record };
+    loop {
+        match read_batch(id, &mut input, settings, report).and_then(|()| input.fill()) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                return "the peer closed it".into();
+            }
+            Err(e) => return e.to_string(),
+        }
+    }
+}
+
+/// Hands over every packet that is here.
+fn read_batch(
+    id: LinkId,
+    input: &mut PacketReader,
+    settings: &LinkSettings,
+    report: &impl Fn(LinkId, LinkEvent),
+) -> io::Result<()> {
+    let mut packets = Vec::new();
+    while let Some(packet) = input.buffered()? {
+        if packet.kind == packet::SNAP {
+            report(id, LinkEvent::Packets(std::mem::take(&mut packets)));
+            let tree = read_snapshot(id, packet.zxid, input, settings, report)?;
+            report(id, LinkEvent::Snapshot { zxid: packet.zxid, tree });
+        } else {
+            packets.push(packet);
+        }
+    }
+    if !packets.is_empty() {
+        report(id, LinkEvent::Packets(packets));
+    }
+    Ok(())
+}
+
+fn read_snapshot(
+    id: LinkId,
+    zxid: i64,
+    input: &mut impl Read,
+    settings: &LinkSettings,
+    report: &impl Fn(LinkId, LinkEvent),
+) -> io::Result<Box<DataTree>> {
+    let mut input = ProgressReader { id, input, report, unreported: 0 };
+    let tree = snapshot::read_stream(&mut input, zxid, settings.tree_options)?;
+    Ok(Box::new(tree))
+}

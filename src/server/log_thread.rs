@@ -1,0 +1,102 @@
+//! The log thread: carries out the node's orders to the log, in order, and reports. A disk error
+//! ends the process: nothing may be acknowledged that is not durable, and nobody can know what a
+//! failed fsync has lost. Java: `SyncRequestProcessor`.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::boot::{self, StorageSettings};
+use super::exit;
+use crate::metrics::ServerMetrics;
+use crate::pipeline::node::{Event, LogOrder};
+use crate::storage::log_worker::is_slow;
+use crate::storage::{LogCommand, LogEvent, LogWorker, StorageError};
+
+/// Starts the thread. It ends when the sender of `orders` is dropped, everything done.
+pub fn start(
+    settings: StorageSettings,
+    last_zxid: i64,
+    slow: Duration,
+    orders: Receiver<Vec<LogOrder>>,
+    events: Sender<Event>,
+    metrics: Arc<ServerMetrics>,
+) -> std::io::Result<JoinHandle<()>> {
+    let StorageSettings { disk, layout, log, snapshot, .. } = settings.clone();
+    let worker = LogWorker::new(disk, layout, log, snapshot, last_zxid);
+    let mut thread = LogThread { settings, worker, slow, events, metrics };
+    thread::Builder::new().name("log".into()).spawn(move || thread.run(&orders))
+}
+
+struct LogThread {
+    settings: StorageSettings,
+    worker: LogWorker,
+    slow: Duration,
+    events: Sender<Event>,
+    metrics: Arc<ServerMetrics>,
+}
+
+impl LogThread {
+    fn run(&mut self, orders: &Receiver<Vec<LogOrder>>) {
+        while let Ok(mut batch) = orders.recv() {
+            // Whatever came while the disk was busy goes with one fsync.
+            batch.extend(orders.try_iter().flatten());
+            if let Err(error) = self.carry_out(batch) {
+                exit::on_disk_error(&error);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, batch: Vec<LogOrder>) -> Result<(), StorageError> {
+        let mut commands: Vec<LogCommand> = Vec::with_capacity(batch.len());
+        for order in batch {
+            match order {
+                LogOrder::Do(command) => commands.push(command),
+                LogOrder::Reload => {
+                    self.execute(std::mem::take(&mut commands))?;
+                    self.reload()?;
+                }
+            }
+        }
+        self.execute(commands)
+    }
+
+    fn execute(&mut self, commands: Vec<LogCommand>) -> Result<(), StorageError> {
+        let mut reports = Vec::new();
+        self.worker.execute(commands, &mut reports)?;
+        let mut done = None;
+        for report in reports {
+            match report {
+                LogEvent::Durable(token) => done = Some(token),
+                LogEvent::Committed(committed) => {
+                    self.metrics.fsynctime.add(committed.sync.as_millis() as i64);
+                    if is_slow(&committed, self.slow) {
+                        log::warn!(
+                            "fsync-ing the write ahead log took {}ms which will adversely effect \
+                             operation latency. File size is {} bytes. \
+                             See the ZooKeeper troubleshooting guide",
+                            committed.sync.as_millis(),
+                            committed.file_size
+                        );
+                    }
+                }
+                LogEvent::SnapshotInstalled(file) => {
+                    log::info!("{} is durable", file.path.display())
+                }
+            }
+        }
+        if let Some(token) = done {
+            // The commit thread is gone only when the server ends.
+            let _ = self.events.send(Event::LogDone { token });
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self) -> Result<(), StorageError> {
+        let (tree, boot, _) = boot::recover(&self.settings, true)?;
+        let _ = self.events.send(Event::Reloaded { tree: Box::new(tree), recent: boot.recent });
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! The server's ends of its quorum links: the election mesh, the port on which a leader accepts
+//! learners, and the connection to a leader. Carries out the node's commands; decides nothing.
+//! Java: `QuorumCnxManager`, `Leader.LearnerCnxAcceptor`, `Learner.connectToLeader`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::exit;
+use super::link::{Link, LinkSettings};
+use super::mesh::{Members, Mesh, MeshConfig, MeshEvent};
+use crate::config::{Config, PeerAddress, QuorumConfig};
+use crate::pipeline::node::{Command, Event, LinkCommand};
+use crate::quorum::leader::LinkId;
+
+/// Links that learners have opened are numbered from here on; those to a leader by the node.
+const FIRST_LEARNER_LINK: LinkId = 1 << 32;
+
+/// Waits between two tries to reach the leader, who may not listen yet: doubling, ms.
+const RETRY_MS: std::ops::RangeInclusive<u64> = 5..=100;
+
+/// Votes and link news that may wait for the commit thread.
+const MESH_EVENTS_MAX: usize = 1_000;
+
+type Links = Arc<Mutex<HashMap<LinkId, Link>>>;
+
+fn lock(links: &Links) -> MutexGuard<'_, HashMap<LinkId, Link>> {
+    links.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// What every link of this server needs.
+#[derive(Clone)]
+struct Shared {
+    settings: LinkSettings,
+    events: Sender<Event>,
+    links: Links,
+    connect_timeout: Duration,
+    /// How long the leader may be out of reach before the election starts again.
+    patience: Duration,
+}
+
+/// See the module.
+pub struct Peers {
+    shared: Shared,
+    mesh: Mesh,
+    own: Vec<PeerAddress>,
+    listen_on_all_ips: bool,
+    acceptors: Vec<Acceptor>,
+    next_link: Arc<AtomicU64>,
+}
+
+impl Peers {
+    pub fn start(
+        config: &Config,
+        settings: LinkSettings,
+        events: Sender<Event>,
+    ) -> io::Result<Self> {
+        let my_id = config.server_id.unwrap_or_default();
+        let mesh_events = forward_mesh_events(events.clone())?;
+        let tick = u64::from(config.tick_time_ms);
+        let mesh_config = MeshConfig {
+            listen_on_all_ips: config.quorum_listen_on_all_ips,
+            multi_address: config.multi_address_enabled,
+            connect_timeout: Duration::from_millis(u64::from(config.cnx_timeout_ms)),
+            handshake_timeout: match u64::try_from(config.quorum_cnxn_timeout_ms) {
+                Ok(ms) => Duration::from_millis(ms),
+                Err(_) => Duration::from_millis(tick * u64::from(config.sync_limit)),
+            },
+            keep_alive: config.tcp_keep_alive,
+            bind_attempts: config.election_port_bind_retry,
+            ..MeshConfig::new(my_id)
+        };
+        let mesh = Mesh::start(mesh_config, members(&config.quorum, my_id), mesh_events)?;
+        let own = config.quorum.servers.get(&my_id).map(|s| s.addresses.clone());
+        let limit = u64::from(config.connect_to_learner_master_limit.max(1));
+        Ok(Self {
+            shared: Shared {
+                settings,
+                events,
+                links: Links::default(),
+                connect_timeout: Duration::from_millis(tick * limit),
+                patience: Duration::from_millis((tick * limit).min(2_000)),
+            },
+            mesh,
+            own: own.unwrap_or_default(),
+            listen_on_all_ips: config.quorum_listen_on_all_ips,
+            acceptors: Vec::new(),
+            next_link: Arc::new(AtomicU64::new(FIRST_LEARNER_LINK)),
+        })
+    }
+
+    /// Hands commands to a link, in order.
+    pub fn deliver(&mut self, id: LinkId, commands: Vec<LinkCommand>) {
+        let mut links = lock(&self.shared.links);
+        let Some(link) = links.get(&id) else { return };
+        for command in commands {
+            if matches!(command, LinkCommand::Close) {
+                link.close();
+                links.remove(&id);
+                return;
+            }
+            link.send(command);
+        }
+    }
+
+    pub fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::SendVote { to, notification } => self.mesh.send(to, &notification),
+            Command::ListenForLearners(true) => self.listen(),
+            Command::ListenForLearners(false) => self.acceptors.clear(),
+            Command::ConnectLeader { link, addresses } => self.connect(link, addresses),
+            other => log::error!("{other:?} is not for peers"),
+        }
+    }
+
+    /// Accepts learners on every quorum address of this server.
+    fn listen(&mut self) {
+        for address in &self.own {
+            let host = if self.listen_on_all_ips { "0.0.0.0" } else { address.host.as_str() };
+            let port = address.quorum_port;
+            let bound = bind(host, port).and_then(|listener| {
+                Acceptor::start(listener, self.shared.clone(), Arc::clone(&self.next_link))
+            });
+            match bound {
+                Ok(acceptor) => self.acceptors.push(acceptor),
+                Err(e) => log::error!("cannot listen for learners on {host}:{port}: {e}"),
+            }
+        }
+    }
+
+    fn connect(&self, id: LinkId, addresses: Vec<PeerAddress>) {
+        let shared = self.shared.clone();
+        let spawned = thread::Builder::new().name("connect-leader".into()).spawn(move || {
+            let events = shared.events.clone();
+            if let Err(e) = shared.connect(id, &addresses) {
+                let reason = e.to_string();
+                let _ = events.send(Event::LeaderUnreachable { link: id, reason });
+            }
+        });
+        if let Err(e) = spawned {
+            exit::on_bug(&format!("no thread to connect to the leader: {e}"));
+        }
+    }
+}
+
+/// A port may still be held by the sockets of a term that has just ended.
+fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((host, port))
+}
+
+fn members(config: &QuorumConfig, my_id: i64) -> Members {
+    let election = |id: &i64| {
+        let addresses = config.servers.get(id).map(|s| s.addresses.as_slice()).unwrap_or_default();
+        addresses.iter().map(PeerAddress::election).collect::<Vec<_>>()
+    };
+    let others = config.servers.keys().filter(|id| **id != my_id);
+    Members {
+        own: election(&my_id),
+        peers: others.map(|id| (*id, election(id))).collect::<BTreeMap<_, _>>(),
+    }
+}
+
+/// Turns the mesh's news into events of the commit thread.
+fn forward_mesh_events(events: Sender<Event>) -> io::Result<Sender<MeshEvent>> {
+    let (sender, receiver) = bounded(MESH_EVENTS_MAX);
+    thread::Builder::new().name("mesh-events".into()).spawn(move || {
+        for event in receiver {
+            let event = match event {
+                MeshEvent::Received { from, notification } => Event::Vote { from, notification },
+                MeshEvent::Connected { sid } => Event::PeerConnected { sid },
+                MeshEvent::Disconnected { sid } => Event::PeerDisconnected { sid },
+                MeshEvent::ListenerFailed { error } => {
+                    log::error!("cannot listen on the election port: {error}");
+                    std::process::exit(i32::from(exit::UNABLE_TO_BIND_QUORUM_PORT));
+                }
+            };
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(sender)
+}
+
+impl Shared {
+    /// Starts the threads of a link; `up` is the first event of it.
+    fn start_link(&self, id: LinkId, stream: TcpStream, up: Event) -> io::Result<()> {
+        let (events, first) = (self.events.clone(), self.events.clone());
+        let report = move |link, event| {
+            let _ = events.send(Event::Link { link, event });
+        };
+        let up = move || {
+            let _ = first.send(up);
+        };
+        // Held until the link can be found: its first event may be answered at once.
+        let mut links = lock(&self.links);
+        let link = Link::start(id, stream, self.settings.clone(), up, report)?;
+        links.insert(id, link);
+        Ok(())
+    }
+
+    /// Tries the leader's addresses until one answers. Names are resolved at every try.
+    fn connect(&self, id: LinkId, addresses: &[PeerAddress]) -> io::Result<()> {
+        let deadline = Instant::now() + self.patience;
+        let mut wait = *RETRY_MS.start();
+        loop {
+            let error = match self.try_addresses(addresses) {
+                Ok(stream) => {
+                    return self.start_link(id, stream, Event::LeaderConnected { link: id });
+                }
+                Err(e) => e,
+            };
+            if Instant::now() + Duration::from_millis(wait) >= deadline {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(wait));
+            wait = (wait * 2).min(*RETRY_MS.end());
+        }
+    }
+
+    fn try_addresses(&self, addresses: &[PeerAddress]) -> io::Result<TcpStream> {
+        let mut last = io::Error::other("the leader has no address");
+        for address in addresses {
+            let host = address.host.as_str();
+            match (host, address.quorum_port).to_socket_addrs() {
+                Err(e) => last = e,
+                Ok(resolved) => {
+                    for addr in resolved {
+                        match TcpStream::connect_timeout(&addr, self.connect_timeout) {
+                            Ok(stream) => return Ok(stream),
+                            Err(e) => last = e,
+                        }
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+/// One thread that accepts learners on one address. Dropping it closes the port.
+struct Acceptor {
+    stopped: Arc<AtomicBool>,
+    listener: TcpListener,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Acceptor {
+    fn start(listener: TcpListener, shared: Shared, next_link: Arc<AtomicU64>) -> io::Result<Self> {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (accepting, seen) = (listener.try_clone()?, Arc::clone(&stopped));
+        log::info!("accepting learners on {}", listener.local_addr()?);
+        let thread = thread::Builder::new().name("learner-acceptor".into()).spawn(move || {
+            for stream in accepting.incoming() {
+                if seen.load(Relaxed) {
+                    return;
+                }
+                let id = next_link.fetch_add(1, Relaxed);
+                let up = Event::LearnerConnected { link: id };
+                let started = stream.and_then(|stream| shared.start_link(id, stream, up));
+                if let Err(e) = started {
+                    log::warn!("cannot accept a learner: {e}");
+                }
+            }
+        })?;
+        Ok(Self { stopped, listener, thread: Some(thread) })
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.stopped.store(true, Relaxed);
+        // Shutting the listening socket down makes accept() return.
+        let _ = crate::sys::shutdown_socket(&self.listener);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
