@@ -77,7 +77,7 @@ impl Pending {
     }
 }
 
-/// The sending half; its lock is held over writes, so that requests go out in the order of `pending`.
+/// The sending half; its lock is held over writes, so that requests go out as `pending` lists them.
 #[derive(Debug)]
 struct Outgoing {
     stream: Option<TcpStream>,
