@@ -23,7 +23,7 @@ const SEAL: usize = 8 + TERMINATOR.len();
 /// A node's ACL index and stat, after path and data.
 const NODE_TAIL: usize = 8 + 60;
 const WRITE_CHUNK: usize = 256 << 10;
-const READ_CHUNK: usize = 1 << 20;
+const READ_CHUNK: usize = 64 << 10;
 
 /// Writes a snapshot file's content. `pace` is told the size of every chunk that was written.
 pub fn write_file(
@@ -350,3 +350,7 @@ impl<R: Read> Decoder<R> {
         Ok(digest)
     }
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;
