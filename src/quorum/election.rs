@@ -65,7 +65,8 @@ pub enum Event {
     Received { from: i64, notification: Notification },
     /// The link to a server is up.
     Connected { sid: i64 },
-    /// The link to a server broke, or it refuses connections: no process is there.
+    /// The link to a server broke, and there is no other. (That one cannot be reached who never
+    /// could says nothing: it may be about to start.)
     Disconnected { sid: i64 },
     /// The leadership we are in has established its epoch.
     EpochEstablished { epoch: i64 },
@@ -268,20 +269,26 @@ impl Election {
         out.push(Output::Send { to, notification });
     }
 
+    /// Whoever has a new link with us is told what holds now: what we said last may have been lost
+    /// with the old link. If it does not look for a leader, it does not mind. (Java's repeats its
+    /// last message, however old.)
     fn link_up(&mut self, sid: i64, now: u64, out: &mut Vec<Output>) {
         self.links.insert(sid, true);
-        if self.is_looking() && self.verifier.is_voter(sid) {
+        if self.state.is_none() || !self.verifier.is_voter(sid) {
+            return;
+        }
+        if self.is_looking() {
             self.interval = self.settings.min_interval;
             self.repeat_at = self.repeat_at.min(now.saturating_add(self.interval));
-            self.tell(sid, out);
         }
+        self.tell(sid, out);
     }
 
     /// Who is gone supports nobody and leads nobody: counting it would elect somebody whom too few
     /// follow, or a dead leader for whom everybody waits for initLimit. If it was the candidate, a
     /// new round makes everybody forget it – unless they can still reach it, then they bring it
     /// back into the new round. A server that lives and whose link only broke tells its vote
-    /// again when the link is up ([`Election::link_up`]; Java's repeats its last message).
+    /// again when the link is up ([`Election::link_up`]).
     fn link_lost(&mut self, sid: i64, now: u64, out: &mut Vec<Output>) {
         let known = self.links.insert(sid, false);
         if known == Some(false) || !self.is_looking() {
@@ -429,8 +436,9 @@ impl Election {
     /// Whether waiting for a better candidate is in vain. Every server begins a round with itself
     /// and only ever moves to better votes. So when all voters agree, none of them is better than
     /// the winner; and from one whose link is lost no vote can come. A server whose link is up, or
-    /// about which nothing is known yet, is waited for as in Java. Java servers stay out of it:
-    /// they wait their own 200 ms, and until then hear from us what was decided if they ask.
+    /// that has not been heard of yet (all are about to start, perhaps), is waited for as in Java.
+    /// Java servers need not know: they wait their own 200 ms, and who asks us meanwhile is told
+    /// what was decided.
     fn all_heard(&self, supporters: &BTreeSet<i64>) -> bool {
         let gone = |sid| self.links.get(&sid) == Some(&false);
         self.verifier.voters().into_iter().all(|sid| supporters.contains(&sid) || gone(sid))

@@ -93,7 +93,7 @@ pub enum MeshEvent {
     Connected {
         sid: i64,
     },
-    /// The link to a member broke, or it cannot be reached. Said once, until it is connected.
+    /// The link to a member broke, and there is no other.
     Disconnected {
         sid: i64,
     },

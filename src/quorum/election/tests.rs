@@ -238,6 +238,8 @@ fn who_looks_is_answered_by_who_does_not() {
         let Output::Send { notification, .. } = &out[1] else { panic!() };
         assert_eq!(notification.peer_epoch, 6);
         assert_eq!(hear(&mut election, 3, says(Following, 3)), []);
+        let out = step(&mut election, Event::Connected { sid: 3 });
+        assert_eq!(sent(&out), [(3, state, leader, 2)]);
         assert_eq!(election.next_deadline(), None);
     }
 }

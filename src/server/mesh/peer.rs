@@ -44,7 +44,9 @@ struct State {
     outgoing: Option<Vec<u8>>,
     /// A connection to take over as the link.
     offered: Option<TcpStream>,
-    link: Option<Link>,
+    link: Option<Arc<TcpStream>>,
+    /// When the link was taken over.
+    linked_at: Instant,
     /// Counts links, so that nothing of an old one is taken for the present one's.
     generation: u64,
     /// The link (by its generation) that can no longer be used: its reader is done, a write
@@ -55,13 +57,10 @@ struct State {
     dialling: bool,
     next_dial: Instant,
     pause: Duration,
-    /// What the mesh's owner was told last about the present link: up, or lost.
-    told: Option<bool>,
-}
-
-struct Link {
-    stream: Arc<TcpStream>,
-    reader: JoinHandle<()>,
+    /// The mesh's owner has been told of the present link.
+    told: bool,
+    /// What the mesh's owner was told last: there is a link.
+    told_up: bool,
 }
 
 /// What the peer's thread does next.
@@ -90,13 +89,15 @@ impl Peer {
             outgoing: None,
             offered: None,
             link: None,
+            linked_at: Instant::now(),
             generation: 0,
             broken: 0,
             lost: false,
             dialling: false,
             next_dial: Instant::now() + grace,
             pause: FIRST_PAUSE,
-            told: None,
+            told: false,
+            told_up: false,
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let peer = Arc::new(Peer { sid, shared, state, changed, thread: Mutex::default() });
@@ -142,7 +143,11 @@ impl Peer {
     pub(super) fn dial_back(&self, addresses: Vec<Address>) {
         self.update(|state| {
             state.called_from = addresses;
-            state.broken = state.generation;
+            // That it has none is no news if it was said while ours was under way; and ours may
+            // be used already. If it should be right after all, it will say so again.
+            if state.linked_at.elapsed() > ANSWER_TIME {
+                state.broken = state.generation;
+            }
             state.next_dial = Instant::now();
             // A stranger without an address cannot be dialled.
             state.lost |= !state.member && state.called_from.is_empty();
@@ -158,7 +163,7 @@ impl Peer {
             state.closed = true;
             if let Some(link) = &state.link {
                 // Ends a read or a write that is under way. An error means it is closed already.
-                let _ = link.stream.shutdown(Shutdown::Both);
+                let _ = link.shutdown(Shutdown::Both);
             }
         });
     }
@@ -172,14 +177,15 @@ impl Peer {
     }
 
     fn run(self: &Arc<Self>) {
+        let mut reader = None;
         loop {
             match self.next_action() {
-                Action::End if self.retire() => return self.replace_link(None),
+                Action::End if self.retire() => return self.replace_link(None, &mut reader),
                 Action::End => {}
-                Action::TakeOver(stream) => self.take_over(stream),
+                Action::TakeOver(stream) => self.take_over(stream, &mut reader),
                 Action::HangUp => {
                     info!("the election link to server {} is lost", self.sid);
-                    self.replace_link(None);
+                    self.replace_link(None, &mut reader);
                 }
                 Action::Write(stream, frame) => {
                     if let Err(error) = (&*stream).write_all(&frame) {
@@ -226,32 +232,42 @@ impl Peer {
     }
 
     /// Makes a connection the link, with a reader of its own.
-    fn take_over(self: &Arc<Self>, stream: TcpStream) {
+    fn take_over(self: &Arc<Self>, stream: TcpStream, reader: &mut Option<JoinHandle<()>>) {
         let stream = Arc::new(stream);
-        let generation = lock(&self.state).generation + 1;
-        let (peer, source) = (self.clone(), stream.clone());
+        // First the link, then the news of it, then its reader: what comes in is of a link that
+        // is known, and can be answered at once.
+        self.replace_link(Some(stream.clone()), reader);
+        let (event, generation) = {
+            let mut state = lock(&self.state);
+            (state.report(self.sid), state.generation)
+        };
+        if let Some(event) = event {
+            self.shared.emit(event, || lock(&self.state).closed);
+        }
+        let peer = self.clone();
         let builder = std::thread::Builder::new().name(format!("election-reader-{}", self.sid));
-        match builder.spawn(move || peer.read(&source, generation)) {
-            Ok(reader) => {
+        match builder.spawn(move || peer.read(&stream, generation)) {
+            Ok(thread) => {
                 info!("election link to server {} is up", self.sid);
-                self.replace_link(Some(Link { stream, reader }));
+                *reader = Some(thread);
             }
             Err(error) => {
                 warn!("cannot start a thread to read from server {}: {error}", self.sid);
-                self.replace_link(None);
+                self.replace_link(None, reader);
             }
         }
     }
 
-    /// Puts a link, or none, in place of the one there was, and ends that one.
-    fn replace_link(&self, link: Option<Link>) {
+    /// Puts a link, or none, in place of the one there was, and ends that one and its reader.
+    fn replace_link(&self, link: Option<Arc<TcpStream>>, reader: &mut Option<JoinHandle<()>>) {
         let old = {
             let mut state = lock(&self.state);
             state.generation += 1;
             state.lost = link.is_none();
             if link.is_some() {
                 // A new link is worth telling, also in place of another.
-                state.told = None;
+                state.told = false;
+                state.linked_at = Instant::now();
             } else {
                 state.outgoing = None;
                 let grace = if self.we_dial() { Duration::ZERO } else { GRACE };
@@ -260,9 +276,12 @@ impl Peer {
             std::mem::replace(&mut state.link, link)
         };
         if let Some(old) = old {
-            // An error means it is closed already; a panic has been printed by its own hook.
-            let _ = old.stream.shutdown(Shutdown::Both);
-            let _ = old.reader.join();
+            // An error means it is closed already.
+            let _ = old.shutdown(Shutdown::Both);
+        }
+        if let Some(reader) = reader.take() {
+            // A panic of that thread has been printed by its own hook.
+            let _ = reader.join();
         }
     }
 
@@ -341,17 +360,12 @@ impl State {
         if self.is_broken() {
             return Some(Action::HangUp);
         }
-        if self.member && self.told != Some(true) && self.link.is_some() {
-            self.told = Some(true);
-            return Some(Action::Report(MeshEvent::Connected { sid }));
-        }
-        if self.member && self.told != Some(false) && self.lost {
-            self.told = Some(false);
-            return Some(Action::Report(MeshEvent::Disconnected { sid }));
+        if let Some(event) = self.report(sid) {
+            return Some(Action::Report(event));
         }
         if let Some(link) = &self.link {
             let frame = self.outgoing.take()?;
-            return Some(Action::Write(link.stream.clone(), frame));
+            return Some(Action::Write(link.clone(), frame));
         }
         if self.dialling || self.known_addresses_empty() || Instant::now() < self.next_dial {
             return None;
@@ -361,6 +375,21 @@ impl State {
         addresses.retain(|address| !self.addresses.contains(address));
         addresses.extend_from_slice(&self.addresses);
         Some(Action::Dial(addresses))
+    }
+
+    /// What the mesh's owner has to be told next.
+    fn report(&mut self, sid: i64) -> Option<MeshEvent> {
+        match &self.link {
+            Some(_) if self.member && !self.told => {
+                (self.told, self.told_up) = (true, true);
+                Some(MeshEvent::Connected { sid })
+            }
+            None if self.member && self.told_up => {
+                self.told_up = false;
+                Some(MeshEvent::Disconnected { sid })
+            }
+            _ => None,
+        }
     }
 
     fn is_broken(&self) -> bool {

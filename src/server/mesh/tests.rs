@@ -94,7 +94,6 @@ fn links_come_up_in_either_order_of_start_and_again_after_a_restart() {
     for order in [[1, 2], [2, 1]] {
         let ports = [free_port(), free_port()];
         let first = Node::start(order[0], &ports);
-        first.wait_disconnected(order[1]);
         for _ in 0..2 {
             let second = Node::start(order[1], &ports);
             first.wait_connected(order[1]);
@@ -174,7 +173,8 @@ fn zookeeper_3769_garbage_costs_its_own_connection_only() {
     ] {
         let mut stream = raw(ports[0]);
         stream.write_all(&garbage).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // It may have hung up already.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         assert_closed(stream);
     }
     let second = Node::start(3, &ports);
