@@ -505,8 +505,10 @@ impl LeaderCore {
         now: i64,
         out: &mut Vec<LeaderOutput>,
     ) -> Result<(), String> {
+        let start = epoch_start(self.epoch);
         let learner = self.learners.get_mut(&link).ok_or("link is gone")?;
         learner.stage = Stage::Synced;
+        learner.acked = learner.acked.max(start);
         let sid = learner.sid;
         if self.phase == Phase::Broadcast {
             self.activate(link, out);
