@@ -168,8 +168,11 @@ impl<F: Fn(LinkId, LinkEvent)> Writer<F> {
 
     fn write_range(&mut self, after: i64, upto: i64) -> io::Result<()> {
         let disk = &*self.settings.disk;
-        let mut cursor = LogCursor::after(disk, &self.settings.log_dir, Some(after))
-            .map_err(io::Error::other)?;
+        let cursor =
+            LogCursor::at(disk, &self.settings.log_dir, after).map_err(io::Error::other)?;
+        let Some(mut cursor) = cursor else {
+            return Err(io::Error::other(format!("the logs do not hold {after:#x}")));
+        };
         let mut batch = Vec::new();
         let mut last = after;
         while last < upto && cursor.advance(disk).map_err(io::Error::other)? {

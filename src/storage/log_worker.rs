@@ -5,7 +5,6 @@
 //! Invariant: `Durable(token)` is reported only when everything commanded before it is durable. So
 //! log → epoch file → acknowledgement is an order of commands, not of good intentions.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,17 +177,14 @@ impl LogWorker {
             return fail("there is no snapshot from before it to go back to");
         };
         // No transaction has the number that an epoch starts with.
-        let known = zxid == base.zxid || counter_of(zxid) == 0 || self.is_logged(&log_dir, zxid)?;
+        let known = zxid == base.zxid
+            || counter_of(zxid) == 0
+            || LogCursor::at(&*self.disk, &log_dir, zxid)?.is_some();
         if !known {
             return fail("no such transaction is in the log");
         }
         self.remove_snapshots_after(zxid)?;
         self.log.truncate(zxid)
-    }
-
-    fn is_logged(&self, log_dir: &Path, zxid: i64) -> Result<bool> {
-        let mut cursor = LogCursor::after(&*self.disk, log_dir, Some(zxid - 1))?;
-        Ok(cursor.advance(&*self.disk)? && cursor.record().zxid == zxid)
     }
 
     /// ZOOKEEPER-4837: a snapshot from beyond the cut would bring back what was cut off.

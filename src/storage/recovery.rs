@@ -212,32 +212,6 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<()> {
     }
 }
 
-/// The transactions right after `zxid` up to and including `until`, for a learner that has `zxid`
-/// . `None` unless the log holds `zxid` itself and everything in between without a hole.
-pub fn logged_between(
-    disk: &dyn Disk,
-    log_dir: &Path,
-    zxid: i64,
-    until: i64,
-) -> Result<Option<Vec<LoggedTxn>>> {
-    let mut cursor = LogCursor::after(disk, log_dir, Some(zxid - 1))?;
-    let mut advance = || match cursor.advance(disk) {
-        Err(StorageError::Gap { .. }) => Ok(None),
-        more => Ok(more?.then(|| (cursor.record().zxid, cursor.record().bytes.into()))),
-    };
-    let mut last = match advance()? {
-        Some((first, _)) if first == zxid => zxid,
-        _ => return Ok(None),
-    };
-    let mut txns = Vec::new();
-    while last < until {
-        let Some(txn) = advance()? else { return Ok(None) };
-        last = txn.0;
-        txns.push(txn);
-    }
-    Ok((last == until).then_some(txns))
-}
-
 #[cfg(test)]
 #[path = "recovery_tests.rs"]
 mod tests;
