@@ -14,8 +14,8 @@ impl FourLetterWords {
     }
 }
 impl FourLetter for FourLetterWords {
-    fn answer(&mut self, word: [u8; 4], _: Option<i64>, _: &Clients) -> Vec<u8> {
+    fn answer(&mut self, asked: &Word, _: &Clients) -> Vec<u8> {
         let r = self.status.role();
-        match &word { b"ruok" => b"imok".to_vec(), b"srvr" => format!("Zookeeper version: 3.9.5-stub, built on 2026-01-01 00:00 UTC\nZxid: {:#x}\nMode: {}\nNode count: {}\n", self.db.read().tree.last_zxid(), r.mode, self.db.read().tree.node_count()).into_bytes(), _ => Vec::new() }
+        match &asked.word { b"ruok" => b"imok".to_vec(), b"srvr" => format!("Zookeeper version: 3.9.5-stub, built on 2026-01-01 00:00 UTC\nZxid: {:#x}\nMode: {}\nNode count: {}\n", self.db.read().tree.last_zxid(), r.mode, self.db.read().tree.node_count()).into_bytes(), _ => Vec::new() }
     }
 }

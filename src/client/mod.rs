@@ -7,6 +7,8 @@ pub mod multi;
 mod ops;
 pub mod paths;
 mod session;
+#[cfg(test)]
+mod tests;
 pub mod watches;
 
 use std::fmt;
@@ -148,24 +150,5 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_print_as_javas() {
-        let mut event = WatchedEvent::of(KeeperState::SyncConnected);
-        assert_eq!(
-            event.to_string(),
-            "WatchedEvent state:SyncConnected type:None path:null zxid: -1"
-        );
-        (event.kind, event.path, event.zxid) = (3, Some("/a".into()), 7);
-        assert_eq!(
-            event.to_string(),
-            "WatchedEvent state:SyncConnected type:NodeDataChanged path:/a zxid: 7"
-        );
     }
 }

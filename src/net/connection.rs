@@ -339,7 +339,8 @@ impl Connection {
         }
         self.count_received(4, round);
         self.phase = Phase::Word;
-        round.words.push(Word { conn: self.id, word, mask: mask.filter(|_| takes_mask) });
+        let mask = mask.filter(|_| takes_mask);
+        round.words.push(Word { conn: self.id, peer: self.peer, word, mask });
         4 + if takes_mask { 8 } else { 0 }
     }
 
@@ -771,10 +772,14 @@ impl Connection {
         self.stats = Stats::default();
     }
 
-    pub fn info(&self, takes_input: bool) -> ConnInfo {
+    /// `expires`: when it is given up unless something comes, ms since 1970.
+    pub fn info(&self, takes_input: bool, expires: i64) -> ConnInfo {
         let s = &self.stats;
-        let (reads, writes) = (u8::from(takes_input), u8::from(!self.unsent().is_empty()));
+        // Java has taken a connection that asked a word off its selector.
+        let reads = u8::from(takes_input && self.phase != Phase::Word);
+        let writes = u8::from(!self.unsent().is_empty());
         ConnInfo {
+            id: self.id,
             peer: self.peer,
             interest_ops: reads + 4 * writes,
             queued: self.slots.len(),
@@ -783,6 +788,7 @@ impl Connection {
             session: self.session,
             last_op: op_name(s.last_op),
             established: self.established,
+            expires,
             timeout_ms: self.timeout_ms,
             last_cxid: s.last_cxid,
             last_zxid: s.last_zxid,

@@ -36,8 +36,8 @@ pub struct Client {
     touched: bool,
     /// When bytes came last, ms.
     pub heard: i64,
-    /// The bucket of the expiry queue in which it is.
-    bucket: i64,
+    /// The bucket of the expiry queue in which it is: when it expires, ms.
+    pub bucket: i64,
 }
 
 #[derive(Debug, Default)]

@@ -276,8 +276,9 @@ impl IoThread {
                 Mail::Inspect(reply) => {
                     let options = &self.shared.options;
                     let in_process = self.shared.in_process();
+                    let epoch = super::wall_clock() - self.shared.now();
                     let info = |c: &mut super::fleet::Client| {
-                        c.conn.info(c.conn.takes_input(options, in_process))
+                        c.conn.info(c.conn.takes_input(options, in_process), epoch + c.bucket)
                     };
                     // Whoever asked may have gone.
                     let _ = reply.send(self.fleet.iter().map(info).collect());

@@ -27,6 +27,7 @@ use mio::{Poll, Waker};
 
 pub use acceptor::bind;
 pub use options::{ListenAddress, Options};
+pub use round::Word;
 pub use stats::{ConnInfo, NetTotals};
 pub use view::{ServerView, Serving};
 
@@ -38,7 +39,6 @@ use crate::tree::Db;
 use acceptor::{Acceptor, AcceptorStop, Counts};
 use inbox::{Inbox, Mail};
 use io_thread::IoThread;
-use round::Word;
 use stats::NetStats;
 
 /// Four-letter words that may wait for the admin thread; more are refused.
@@ -51,8 +51,8 @@ pub trait Submit: Send + Sync {
 
 /// Answers four-letter words (A-1 …), on a thread of its own.
 pub trait FourLetter: Send {
-    /// The text for a word, or nothing to close at once. `mask` is what follows `stmk`.
-    fn answer(&mut self, word: [u8; 4], mask: Option<i64>, clients: &Clients) -> Vec<u8>;
+    /// The text for a word, or nothing to close at once.
+    fn answer(&mut self, asked: &Word, clients: &Clients) -> Vec<u8>;
 }
 
 /// What the front end needs of the rest of the server.
@@ -250,9 +250,9 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHa
 
 /// The admin thread: ends with the last I/O thread.
 fn answer_words(asked: &Receiver<Word>, mut handler: Box<dyn FourLetter>, clients: &Clients) {
-    for Word { conn, word, mask } in asked {
-        let text = handler.answer(word, mask, clients);
-        clients.post(conn.io_thread(), Mail::Text(conn, text));
+    for word in asked {
+        let text = handler.answer(&word, clients);
+        clients.post(word.conn.io_thread(), Mail::Text(word.conn, text));
     }
 }
 

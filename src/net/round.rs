@@ -1,5 +1,7 @@
 //! What an I/O thread lends its connections for one batch of readiness, and what it counts in it.
 
+use std::net::SocketAddr;
+
 use super::options::Options;
 use super::stats::NetStats;
 use super::view::{ServerView, Serving};
@@ -41,6 +43,7 @@ pub fn is_four_letter_word(word: &[u8; 4]) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Word {
     pub conn: ConnId,
+    pub peer: SocketAddr,
     pub word: [u8; 4],
     /// What follows `stmk`.
     pub mask: Option<i64>,

@@ -5,6 +5,8 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
+use crate::pipeline::ConnId;
+
 /// Minimum, maximum, sum and count.
 #[derive(Debug)]
 pub struct Latency {
@@ -153,6 +155,7 @@ impl NetTotals {
 /// One connection as `cons`, `stat` and the admin server show it. Times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnInfo {
+    pub id: ConnId,
     pub peer: SocketAddr,
     /// Java's selection key bits: 1 reads, 4 writes.
     pub interest_ops: u8,
@@ -164,6 +167,8 @@ pub struct ConnInfo {
     pub last_op: &'static str,
     /// Since 1970.
     pub established: i64,
+    /// When the server gives the connection up unless something comes, since 1970.
+    pub expires: i64,
     pub timeout_ms: i32,
     pub last_cxid: i64,
     pub last_zxid: i64,

@@ -27,10 +27,10 @@ impl Submit for Queue {
 struct Words;
 
 impl FourLetter for Words {
-    fn answer(&mut self, word: [u8; 4], mask: Option<i64>, clients: &Clients) -> Vec<u8> {
-        match &word {
+    fn answer(&mut self, asked: &Word, clients: &Clients) -> Vec<u8> {
+        match &asked.word {
             b"ruok" => b"imok".to_vec(),
-            b"stmk" => format!("{}", mask.expect("stmk has a mask")).into_bytes(),
+            b"stmk" => format!("{}", asked.mask.expect("stmk has a mask")).into_bytes(),
             b"cons" => {
                 let all = clients.inspect(PATIENCE);
                 all.iter().map(|c| format!("{} {}\n", c.session, c.last_op)).collect::<String>()

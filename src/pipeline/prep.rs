@@ -10,6 +10,8 @@ mod multi;
 mod ops;
 mod reconfig;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -47,10 +47,15 @@ impl Layout {
     }
 
     /// Creates the directories or, with `autocreate` off, demands them (D-2), and checks that they
-    /// are not mixed up (D-1, ZOOKEEPER-2967).
+    /// are not mixed up.
     pub fn prepare(&self, disk: &dyn Disk, autocreate: bool) -> Result<()> {
         prepare_dir(disk, &self.log_dir(), "data", autocreate)?;
         prepare_dir(disk, &self.snap_dir(), "snap", autocreate)?;
+        self.check_contents(disk)
+    }
+
+    /// Refuses two directories that hold each other's files (D-1, ZOOKEEPER-2967).
+    pub fn check_contents(&self, disk: &dyn Disk) -> Result<()> {
         if self.data_dir == self.data_log_dir {
             return Ok(());
         }

@@ -1,41 +1,37 @@
-//! Deletes old logs and snapshots once: `ironkeeper purge LOGDIR [SNAPDIR] -n COUNT`, as zkCleanup.sh
-//! calls it. Answers to Java's `PurgeTxnLog`; which files are old is `storage::purge`'s to say.
+//! Deletes snapshots and logs that are not needed any more: `ironkeeper purge LOGDIR [SNAPDIR] -n
+//! COUNT`, which `zkCleanup.sh` runs. Knows no server; one may be running on the directories.
+//! Answers to Java's `PurgeTxnLog`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, UNIX_EPOCH};
 
-use crate::server::logging::timestamp;
-use crate::storage::{self, Disk, Layout, RealDisk, StorageError, purge};
+use crate::storage::purge::{OldFile, old_files, remove};
+use crate::storage::{Disk, Layout, RealDisk, StorageError};
+use crate::sys;
 
 const USAGE: &str = "\
 Usage:
-ironkeeper purge dataLogDir [snapDir] -n count
+PurgeTxnLog dataLogDir [snapDir] -n count
 \tdataLogDir -- path to the txn log directory
 \tsnapDir -- path to the snapshot directory
-\tcount -- the number of snapshots to keep, 3 or more";
+\tcount -- the number of old snaps/logs you want to keep, value should be greater than or equal to 3";
 
-/// Fewer snapshots than this are not kept.
+/// The least number of snapshots to keep.
 const MIN_COUNT: usize = 3;
-
-/// What the words ask for.
-#[derive(Debug, PartialEq, Eq)]
-struct Job {
-    layout: Layout,
-    keep: usize,
-}
 
 /// Runs the command with the words that follow `purge`.
 pub fn run(arguments: &[String]) -> ExitCode {
-    let job = match parse(arguments) {
-        Ok(job) => job,
-        Err(reason) => {
-            eprintln!("{reason}");
+    let (layout, count) = match parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(complaint) => {
+            if !complaint.is_empty() {
+                eprintln!("{complaint}");
+            }
             println!("{USAGE}");
             return ExitCode::FAILURE;
         }
     };
-    match work(&job) {
+    match purge(&layout, count) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -44,63 +40,100 @@ pub fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn parse(arguments: &[String]) -> Result<Job, String> {
-    let (directories, count) = match arguments {
-        [directories @ .., option, count] if option == "-n" => (directories, count),
-        _ => return Err("the number of snapshots to keep is missing: -n count".to_owned()),
+/// The directories and the count, or what is wrong with the arguments.
+fn parse(arguments: &[String]) -> Result<(Layout, usize), String> {
+    let (log_dir, snap_dir, option, count) = match arguments {
+        [log, option, count] => (log, log, option, count),
+        [log, snap, option, count] => (log, snap, option, count),
+        _ => return Err(String::new()),
     };
-    let layout = match directories {
-        [both] => Layout::new(both, None),
-        [logs, snapshots] => Layout::new(snapshots, Some(PathBuf::from(logs))),
-        _ => return Err("one directory is needed, or two".to_owned()),
-    };
-    let keep: usize = count.parse().map_err(|_| format!("'{count}' is not a whole number"))?;
-    if keep < MIN_COUNT {
-        return Err(format!("count should be greater than or equal to {MIN_COUNT}"));
-    }
-    Ok(Job { layout, keep })
-}
-
-fn work(job: &Job) -> storage::Result<()> {
-    let disk = RealDisk;
-    let (logs, snapshots) = (job.layout.log_dir(), job.layout.snap_dir());
-    for path in [&logs, &snapshots] {
-        if !disk.is_dir(path) {
-            let text = format!("Path '{}' does not exist.", path.display());
-            return Err(StorageError::Datadir(text));
+    for dir in [log_dir, snap_dir] {
+        if !RealDisk.is_dir(Path::new(dir)) {
+            return Err(format!("Path '{dir}' does not exist. "));
         }
     }
-    job.layout.prepare(&disk, false)?;
-    for file in purge::old_files(&disk, &logs, &snapshots, job.keep)? {
-        let modified = UNIX_EPOCH + Duration::from_millis(file.modified.max(0) as u64);
-        println!("Removing file: {}\t{}", timestamp(modified), file.path.display());
-        purge::remove(&disk, &file)?;
+    let Ok(number) = count.parse::<i32>() else {
+        return Err(format!("'{count}' can not be parsed to integer."));
+    };
+    let count = usize::try_from(number).unwrap_or(0);
+    if count < MIN_COUNT {
+        return Err(format!("count should be greater than or equal to {MIN_COUNT}"));
+    }
+    if option != "-n" {
+        return Err(String::new());
+    }
+    Ok((Layout::new(snap_dir, Some(log_dir.into())), count))
+}
+
+fn purge(layout: &Layout, count: usize) -> Result<(), StorageError> {
+    let (log_dir, snap_dir) = (layout.log_dir(), layout.snap_dir());
+    if !RealDisk.is_dir(&log_dir) || !RealDisk.is_dir(&snap_dir) {
+        return Ok(());
+    }
+    layout.check_contents(&RealDisk)?;
+    for file in old_files(&RealDisk, &log_dir, &snap_dir, count)? {
+        println!("{}", announcement(&file));
+        if let Err(error) = remove(&RealDisk, &file) {
+            eprintln!("Failed to remove {}: {error}", file.path.display());
+        }
     }
     Ok(())
+}
+
+/// The line about a file, as Java prints it in an English locale.
+pub fn announcement(file: &OldFile) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let date = match sys::local_time(file.modified.div_euclid(1000)) {
+        None => String::from("?"),
+        Some(t) => {
+            let (hour, half) = (t.hour % 12, if t.hour < 12 { "AM" } else { "PM" });
+            format!(
+                "{} {}, {}, {}:{:02}:{:02} {half}",
+                MONTHS[t.month % 12],
+                t.day,
+                t.year,
+                if hour == 0 { 12 } else { hour },
+                t.minute,
+                t.second
+            )
+        }
+    };
+    format!("Removing file: {date}\t{}", file.path.display())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(String::from).collect()
+    }
+
     #[test]
-    fn directories_and_count_are_read() {
-        let job = |words: &[&str]| {
-            parse(&words.iter().map(|&word| word.to_owned()).collect::<Vec<String>>())
-        };
-        let expected = |layout| Ok(Job { layout, keep: 4 });
-        assert_eq!(job(&["/l", "-n", "4"]), expected(Layout::new("/l", None)));
-        let two = Layout::new("/s", Some(PathBuf::from("/l")));
-        assert_eq!(job(&["/l", "/s", "-n", "4"]), expected(two));
-        for (words, reason) in [
-            (&["/l", "-n", "2"][..], "greater than or equal to 3"),
-            (&["/l", "-n", "many"], "'many' is not a whole number"),
-            (&["-n", "3"], "one directory"),
-            (&["/a", "/b", "/c", "-n", "3"], "one directory"),
-            (&["/l"], "-n count"),
+    fn arguments_and_complaints() {
+        for (text, complaint) in [
+            ("a", ""),
+            ("/nowhere -n 3", "Path '/nowhere' does not exist. "),
+            ("/ -n 2", "count should be greater than or equal to 3"),
+            ("/ -n -7", "count should be greater than or equal to 3"),
+            ("/ -n x", "'x' can not be parsed to integer."),
+            ("/ -x 3", ""),
+            ("/ / / -n 3", ""),
         ] {
-            let error = job(words).unwrap_err();
-            assert!(error.contains(reason), "{words:?}: {error}");
+            assert_eq!(parse(&words(text)), Err(complaint.to_string()), "{text}");
         }
+        assert_eq!(parse(&words("/ -n +3")), Ok((Layout::new("/", None), 3)));
+        let two = Layout::new("/tmp", Some("/".into()));
+        assert_eq!(parse(&words("/ /tmp -n 4")), Ok((two, 4)));
+    }
+
+    #[test]
+    fn a_file_is_announced_with_its_local_time() {
+        // 86400 × 365.25 × 56.9 s after 1970: the same month and year in every time zone.
+        let file = OldFile { path: "/d/version-2/log.1".into(), modified: 1_795_612_345_000 };
+        let line = announcement(&file);
+        assert!(line.starts_with("Removing file: Nov 2"), "{line}");
+        assert!(line.ends_with("M\t/d/version-2/log.1") && line.contains(", 2026, "), "{line}");
     }
 }

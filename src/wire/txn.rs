@@ -131,7 +131,7 @@ impl Txn {
     pub fn read_body(op: i32, r: &mut Reader<'_>) -> Result<Self> {
         Ok(match op {
             code::CREATE_SESSION => Self::CreateSession(r.record()?),
-            code::CLOSE_SESSION if r.is_empty() => Self::CloseSession(None),
+            code::CLOSE_SESSION if is_bare(r.rest()) => Self::CloseSession(None),
             code::CLOSE_SESSION => Self::CloseSession(Some(r.record()?)),
             code::CREATE => Self::Create(read_create(r)?),
             code::CREATE2 => Self::Create2(read_create(r)?),
@@ -148,6 +148,12 @@ impl Txn {
             _ => return Err(DecodeError::BadValue { what: "transaction type", value: op as i64 }),
         })
     }
+}
+
+/// Whether a closeSession has no paths: nothing follows, or a digest of version 2 does. Two paths
+/// in the same twelve bytes would both be empty, which no path is.
+fn is_bare(rest: &[u8]) -> bool {
+    rest.is_empty() || rest.len() == 12 && rest.starts_with(&[0, 0, 0, 2])
 }
 
 /// Logs from before 3.4 lack `parentCVersion` (Java's `CreateTxnV0`).
@@ -222,6 +228,18 @@ mod tests {
         };
         let bytes = record.to_bytes();
         assert_eq!(TxnRecord::read(&mut Reader::new(&bytes)), Ok(record));
+    }
+
+    #[test]
+    fn a_close_session_without_paths_may_have_a_digest() {
+        let header = TxnHeader { client_id: 5, cxid: 6, zxid: 7, time: 8, op: code::CLOSE_SESSION };
+        for txn in [None, Some(vec![]), Some(vec!["/abc".into()]), Some(vec!["/a".into(); 2])] {
+            for digest in [None, Some(TxnDigest { version: 2, digest: 1 << 34 })] {
+                let txn = Txn::CloseSession(txn.clone());
+                let record = TxnRecord { header: header.clone(), txn, digest };
+                assert_eq!(TxnRecord::read(&mut Reader::new(&record.to_bytes())), Ok(record));
+            }
+        }
     }
 
     #[test]

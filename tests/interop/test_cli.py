@@ -165,10 +165,10 @@ def run(shell, server, *words, typed=""):
 def events(text):
     """Takes the events out of the output: they come from another thread, whenever they come."""
     found = sorted(re.findall(r"WatchedEvent .*", text))
-    # How often the end of a closed session is seen depends on when Java's threads end.
-    found = [event for event in found if "state:Closed" not in event]
-    lines = [line for line in text.splitlines() if line != "WATCHER::" and line not in found]
-    return [line for line in lines if line.strip() and "state:Closed" not in line], found
+    # How often a session's own beginning and end are seen depends on when threads end.
+    found = [event for event in found if "type:None" not in event]
+    lines = [line for line in text.splitlines() if line.strip() and line != "WATCHER::"]
+    return [line for line in lines if not line.startswith("WatchedEvent ")], found
 
 
 def plain(text, server):

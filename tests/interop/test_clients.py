@@ -116,7 +116,7 @@ def test_shell_session(lab, kind):
             check=False, errors_too=True,
         )  # fmt: skip
         # The watcher's thread prints when it likes.
-        return re.sub(r"\nWATCHER::\n\nWatchedEvent .*\n", "", text)
+        return WATCHER.sub("", text)
 
     assert_same_transcript(lab, kind, program)
 
@@ -131,9 +131,42 @@ def test_shell_one_command(lab, kind):
             text += javatools.java(
                 SHELL, "-server", server.address, *words, check=False, errors_too=True
             )
-        return re.sub(r"\nWATCHER::\n\nWatchedEvent .*\n", "", text)
+        return WATCHER.sub("", text)
 
     assert_same_transcript(lab, kind, program)
+
+
+def our_shell(server, *words, typed=None):
+    run = subprocess.run(
+        [zk.binary(), "cli", "-server", server.address, *words],
+        input=typed, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    errors = [line for line in run.stderr.splitlines() if not javatools.LOG_LINE.match(line)]
+    return run.stdout + "\n".join(["-- errors:", *errors, f"-- exit code {run.returncode}\n"])
+
+
+WATCHER = re.compile(r"\nWATCHER::\n\nWatchedEvent .*\n")
+
+
+def test_our_shell_prints_what_java_s_does(lab):
+    """Both shells, each on a fresh Java server."""
+    if not zk.binary().exists():
+        pytest.skip(f"no {zk.binary()}")
+    servers = [lab.server(zk.JAVA, flags=FLAGS).start() for _ in range(2)]
+    typed = SHELL_LINES.replace("version\n", "")
+    java = javatools.java(
+        SHELL, "-server", servers[0].address, "-waitforconnection", standard_input=typed,
+        check=False, errors_too=True,
+    )  # fmt: skip
+    ours = our_shell(servers[1], "-waitforconnection", typed=typed)
+    for words in (["create", "/z", "x"], ["get", "/z"], ["get", "/none"], ["ls", "/"]):
+        java += javatools.java(
+            SHELL, "-server", servers[0].address, *words, check=False, errors_too=True
+        )
+        ours += our_shell(servers[1], *words)
+    java, ours = (normalised(WATCHER.sub("", text)) for text in (java, ours))
+    difference = list(difflib.unified_diff(java, ours, "Java", "ours", n=3, lineterm=""))
+    assert not difference, "\n".join(difference[:80])
 
 
 C_LINES = [

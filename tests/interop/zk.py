@@ -25,6 +25,7 @@ OLD_JAVA = "java-3.8.0"
 OURS = "ours"
 
 _PR_SET_PDEATHSIG = 1
+_CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None)
 _taken_ports = set()
 
@@ -53,6 +54,13 @@ def wait_for(what, condition, deadline=30.0, every=0.02):
         if time.monotonic() > end:
             raise AssertionError(f"waited {deadline} s in vain for {what}")
         time.sleep(every)
+
+
+def enter(namespace):
+    """Puts this process (its calling thread) into a network namespace: a path in /proc."""
+    with open(namespace) as file:
+        if _LIBC.setns(file.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(f"cannot enter {namespace}")
 
 
 def free_port():
@@ -97,12 +105,13 @@ class Server:
             "4lw.commands.whitelist": "*",
         }
         self.config.update(config or {})
+        self.host, self.namespace = "127.0.0.1", None
         self.process = None
         self.log = self.directory / "server.log"
 
     @property
     def address(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def version_2(self):
@@ -140,11 +149,16 @@ class Server:
                 stderr=log,
                 cwd=self.directory,
                 env=environment,
-                preexec_fn=die_with_parent,
+                preexec_fn=self._before_exec,
             )
         if wait:
             self.wait_serving()
         return self
+
+    def _before_exec(self):
+        die_with_parent()
+        if self.namespace:
+            enter(self.namespace)
 
     @property
     def alive(self):
@@ -167,7 +181,7 @@ class Server:
     def word(self, four_letters, timeout=5.0):
         """The answer to a four-letter word; empty when there is no server."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout) as s:
+            with socket.create_connection((self.host, self.port), timeout) as s:
                 s.sendall(four_letters.encode())
                 answer = b""
                 while chunk := s.recv(65536):
@@ -217,23 +231,26 @@ class Server:
 class Ensemble:
     """Servers 1..N that know each other; `kinds` has one kind for each."""
 
-    def __init__(self, directory, kinds, config=None, flags=(), observers=()):
+    def __init__(self, directory, kinds, config=None, flags=(), observers=(), network=None):
+        """network: a test_network.Network with a host for each server, instead of 127.0.0.1."""
+        hosts = network.servers if network else [None] * len(kinds)
         lines = {"initLimit": 10, "syncLimit": 5}
         clients = [free_port() for _ in kinds]
-        for number, client in enumerate(clients, 1):
+        for number, (client, host) in enumerate(zip(clients, hosts), 1):
             role = "observer" if number in observers else "participant"
             quorum, election = free_port(), free_port()
-            lines[f"server.{number}"] = (
-                f"127.0.0.1:{quorum}:{election}:{role};127.0.0.1:{client}"
-            )
+            ip = host.ip if host else "127.0.0.1"
+            lines[f"server.{number}"] = f"{ip}:{quorum}:{election}:{role};{ip}:{client}"
         # The client ports stand in the server lines; both places would be one too many.
         lines |= {"clientPort": None, "clientPortAddress": None} | (config or {})
         self.servers = []
-        for number, (kind, client) in enumerate(zip(kinds, clients), 1):
+        for number, (kind, client, host) in enumerate(zip(kinds, clients, hosts), 1):
             own = dict(lines)
             if number in observers:
                 own["peerType"] = "observer"
             server = Server(kind, Path(directory) / str(number), own, flags, client)
+            if host:
+                server.host, server.namespace = host.ip, host.namespace
             (server.data / "myid").write_text(f"{number}\n")
             self.servers.append(server)
 
@@ -285,9 +302,9 @@ class Lab:
         self.servers.append(server)
         return server
 
-    def ensemble(self, kinds, config=None, flags=(), observers=()):
+    def ensemble(self, kinds, config=None, flags=(), observers=(), network=None):
         directory = self.directory / f"ensemble-{len(self.servers)}"
-        ensemble = Ensemble(directory, kinds, config, flags, observers)
+        ensemble = Ensemble(directory, kinds, config, flags, observers, network)
         self.servers.extend(ensemble.servers)
         return ensemble
 

@@ -122,6 +122,12 @@ impl Changes {
         self.queue.len()
     }
 
+    /// Whether nothing at all is kept.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.by_path.is_empty() && self.ephemerals.is_empty()
+    }
+
     /// The digest of the tree once all changes are applied.
     pub(super) fn digest(&self, tree: &DataTree) -> i64 {
         if self.queue.is_empty() { tree.digest() } else { self.digest }
