@@ -13,7 +13,7 @@ use crossbeam_channel::unbounded;
 use ironkeeper::auth::{AuthConfig, Registry};
 use ironkeeper::net::{
     Backend, Clients, FourLetter, ListenAddress, NetHandle, Options, ServerView, Serving, Submit,
-    bind, start,
+    Word, bind, start,
 };
 use ironkeeper::pipeline::read::put_event;
 use ironkeeper::pipeline::{ConnId, IoEvent, ToIo};
@@ -25,7 +25,7 @@ use ironkeeper::wire::{Acl, Put, Record, code};
 struct Nothing;
 
 impl FourLetter for Nothing {
-    fn answer(&mut self, _: [u8; 4], _: Option<i64>, _: &Clients) -> Vec<u8> {
+    fn answer(&mut self, _: &Word, _: &Clients) -> Vec<u8> {
         Vec::new()
     }
 }
