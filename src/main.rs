@@ -82,5 +82,5 @@ fn serve(arguments: &[String]) -> ExitCode {
 }
 
 fn run(config: Config) -> ExitCode {
-    server::run(config, admin::four_letter_words)
+    server::run(config, admin::answerer)
 }

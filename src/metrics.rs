@@ -149,6 +149,55 @@ impl SummaryTotal {
     }
 }
 
+/// The sizes of things sent: the last one, the smallest, the largest. One writer.
+/// Java: `BufferStats`.
+#[derive(Debug)]
+pub struct SizeStats {
+    last: AtomicI64,
+    min: AtomicI64,
+    max: AtomicI64,
+}
+
+impl Default for SizeStats {
+    fn default() -> Self {
+        let none = || AtomicI64::new(-1);
+        Self { last: none(), min: none(), max: none() }
+    }
+}
+
+impl SizeStats {
+    pub fn set(&self, bytes: usize) {
+        let (bytes, min) = (bytes as i64, self.min.load(Relaxed));
+        self.last.store(bytes, Relaxed);
+        if min < 0 || bytes < min {
+            self.min.store(bytes, Relaxed);
+        }
+        if bytes > self.max.load(Relaxed) {
+            self.max.store(bytes, Relaxed);
+        }
+    }
+
+    pub fn reset(&self) {
+        [&self.last, &self.min, &self.max].iter().for_each(|size| size.store(-1, Relaxed));
+    }
+
+    /// Sizes are kept by one thread at most: the others have none.
+    fn add_to(&self, total: &mut Sizes) {
+        let last = self.last.load(Relaxed);
+        if last >= 0 {
+            *total = Sizes { last, min: self.min.load(Relaxed), max: self.max.load(Relaxed) };
+        }
+    }
+}
+
+/// Bytes; −1 while there was nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    pub last: i64,
+    pub min: i64,
+    pub max: i64,
+}
+
 /// Declares the metrics: one field each, in the order in which they are printed.
 macro_rules! metrics {
     (counters: $($counter:ident)*; basic: $($basic:ident)*; advanced: $($advanced:ident)*;) => {
@@ -158,6 +207,8 @@ macro_rules! metrics {
             $(pub $counter: Counter,)*
             $(pub $basic: Summary,)*
             $(pub $advanced: Summary,)*
+            /// Of the proposals of a leader.
+            pub proposal_sizes: SizeStats,
         }
 
         impl ServerMetrics {
@@ -165,6 +216,7 @@ macro_rules! metrics {
                 $(self.$counter.reset();)*
                 $(self.$basic.reset();)*
                 $(self.$advanced.reset();)*
+                self.proposal_sizes.reset();
             }
 
             fn add_to(&self, totals: &mut Totals) {
@@ -175,6 +227,7 @@ macro_rules! metrics {
                 n = 0;
                 $(self.$advanced.add_to(&mut totals.advanced[n].1); n += 1;)*
                 let _ = n;
+                self.proposal_sizes.add_to(&mut totals.proposal_sizes);
             }
         }
 
@@ -184,6 +237,7 @@ macro_rules! metrics {
                     counters: vec![$((stringify!($counter), 0)),*],
                     basic: vec![$((stringify!($basic), SummaryTotal::default())),*],
                     advanced: vec![$((stringify!($advanced), SummaryTotal::default())),*],
+                    proposal_sizes: Sizes { last: -1, min: -1, max: -1 },
                 }
             }
         }
@@ -196,6 +250,8 @@ pub struct Totals {
     pub counters: Vec<(&'static str, i64)>,
     pub basic: Vec<(&'static str, SummaryTotal)>,
     pub advanced: Vec<(&'static str, SummaryTotal)>,
+    /// Of the proposals of a leader.
+    pub proposal_sizes: Sizes,
 }
 
 // Within each kind in the order of the Java server's hash tables, which `mntr` prints and

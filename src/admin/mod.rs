@@ -1,21 +1,34 @@
-//! stub by lead until admin lands
-use crate::{config::Config, metrics::Registry, net::*, server::status::Status, tree::Db};
-use std::sync::Arc;
-pub fn four_letter_words(i: crate::server::Insight) -> Box<dyn FourLetter> {
-    Box::new(FourLetterWords::new(i.config, i.db, i.metrics, i.status))
+//! What operators ask a running server: the four-letter words (A-1 … A-16). Every text is a pure
+//! function of facts that [`Words`] gathers on the admin thread; facts are typed so that other
+//! ways to ask can show them differently. Decides nothing and changes nothing but statistics.
+//! Java: package `server.command`.
+
+mod conf;
+mod connections;
+mod environment;
+mod java_text;
+pub mod monitor;
+mod refusals;
+mod sessions;
+mod words;
+
+use crate::config::ZOOKEEPER_RELEASE;
+use crate::net::FourLetter;
+use crate::server::Insight;
+
+pub use words::Words;
+
+/// When this version was released. Not the moment of the build: the same source gives the same
+/// program.
+const RELEASED: &str = "2026-11-23 00:00 UTC";
+
+/// The version as tools read it: the number ends at the dash, the revision at the comma.
+pub fn full_version() -> String {
+    let revision = concat!("ironkeeper.", env!("CARGO_PKG_VERSION"));
+    format!("{ZOOKEEPER_RELEASE}-{revision}, built on {RELEASED}")
 }
-pub struct FourLetterWords {
-    status: Arc<Status>,
-    db: Arc<Db>,
-}
-impl FourLetterWords {
-    pub fn new(_: Arc<Config>, db: Arc<Db>, _: Arc<Registry>, status: Arc<Status>) -> Self {
-        Self { status, db }
-    }
-}
-impl FourLetter for FourLetterWords {
-    fn answer(&mut self, asked: &Word, _: &Clients) -> Vec<u8> {
-        let r = self.status.role();
-        match &asked.word { b"ruok" => b"imok".to_vec(), b"srvr" => format!("Zookeeper version: 3.9.5-stub, built on 2026-01-01 00:00 UTC\nZxid: {:#x}\nMode: {}\nNode count: {}\n", self.db.read().tree.last_zxid(), r.mode, self.db.read().tree.node_count()).into_bytes(), _ => Vec::new() }
-    }
+
+/// Makes the server's [`FourLetter`].
+pub fn answerer(insight: Insight) -> Box<dyn FourLetter> {
+    Box::new(Words::new(insight))
 }

@@ -75,12 +75,13 @@ impl Config {
         self.dynamic_config_file.is_none() && self.distributed && self.reconfig_enabled
     }
 
-    /// Whether a four-letter word is answered: it is on the whitelist, or it is `isro` and
-    /// read-only mode is on.
+    /// Whether a four-letter word is answered: it is on the whitelist; or it is `srvr`, which the
+    /// launch scripts need; or it is `isro`, which read-only clients need, in read-only mode.
     pub fn allows_four_letter_word(&self, word: &str) -> bool {
-        let list = self.four_letter_whitelist.trim();
-        let listed = list == "*" || list.split(',').any(|entry| entry.trim() == word);
-        listed || (word == "isro" && self.read_only_mode_enabled)
+        let mut list = self.four_letter_whitelist.split(',').map(str::trim);
+        list.any(|entry| entry == word || entry == "*")
+            || word == "srvr"
+            || (word == "isro" && self.read_only_mode_enabled)
     }
 }
 

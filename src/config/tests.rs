@@ -545,7 +545,8 @@ fn flag_variables_are_split_as_a_shell_splits_them() {
 #[test]
 fn four_letter_words_are_allowed_by_the_whitelist() {
     let config = read("dataDir=/d\n4lw.commands.whitelist=stat, ruok").unwrap();
-    assert!(config.allows_four_letter_word("ruok") && !config.allows_four_letter_word("srvr"));
+    assert!(config.allows_four_letter_word("ruok") && config.allows_four_letter_word("srvr"));
+    assert!(!config.allows_four_letter_word("mntr") && !config.allows_four_letter_word("isro"));
     let config = read_with("dataDir=/d", &[("readonlymode.enabled", "true")]).unwrap();
     assert!(config.allows_four_letter_word("srvr") && config.allows_four_letter_word("isro"));
 }

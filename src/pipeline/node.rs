@@ -9,6 +9,7 @@ mod following;
 mod leading;
 mod looking;
 mod outputs;
+mod report;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use authority::Authority;
 pub use following::Following;
 pub use leading::Leading;
 pub use outputs::{Command, LinkCommand, LogOrder, Outputs, RoleReport};
+pub use report::{LearnerReport, NodeReport};
 
 /// The time, given with every event. Both in ms.
 #[derive(Debug, Clone, Copy)]
@@ -284,6 +286,7 @@ impl Node {
             None => {
                 let authority = Authority::standalone(&self.settings, &cx.db.tree, cx.now);
                 self.role = Role::Standalone(authority);
+                self.report_role("standalone", "broadcast", out);
                 out.commands.push(Command::Serve { read_only: false });
             }
             Some(_) => self.start_looking(cx, out),

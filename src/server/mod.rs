@@ -5,6 +5,7 @@
 mod boot;
 mod commit_thread;
 mod exit;
+pub mod host;
 pub mod link;
 mod log_thread;
 pub mod logging;
@@ -61,6 +62,7 @@ pub struct Insight {
     pub db: Arc<Db>,
     pub metrics: Arc<metrics::Registry>,
     pub status: Arc<Status>,
+    pub view: Arc<ServerView>,
 }
 
 /// Makes whoever answers four-letter words: the layer that knows their texts is above this one.
@@ -126,7 +128,7 @@ impl Server {
         let watches = Watches::new(Seed(boot::random(), boot::random()));
         let db = Arc::new(Db::new(tree, watches));
         let (events, received) = bounded(EVENTS_MAX);
-        let status = Arc::new(Status::new(events.clone()));
+        let status = Arc::new(Status::new(events.clone(), started));
         let view =
             Arc::new(ServerView::new(config.min_session_timeout_ms, config.max_session_timeout_ms));
         let front = FrontEnd {
@@ -220,6 +222,7 @@ impl FrontEnd<'_> {
             db: Arc::clone(self.db),
             metrics: Arc::clone(self.metrics),
             status: Arc::clone(self.status),
+            view: Arc::clone(self.view),
         };
         let backend = Backend {
             db: Arc::clone(self.db),

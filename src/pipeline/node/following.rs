@@ -28,7 +28,7 @@ pub struct Following {
     pub core: Option<LearnerCore>,
     pub out: Vec<LearnerOutput>,
     /// There once this server serves.
-    sessions: Option<LearnerSessionTracker>,
+    pub(super) sessions: Option<LearnerSessionTracker>,
     /// Requests sent to the leader and not answered, by session, in order.
     forwarded: HashMap<i64, VecDeque<(ReplyTo, Box<[u8]>)>>,
     /// `sync` requests sent to the leader, in order.
@@ -162,7 +162,7 @@ impl Node {
         let following = Following::new(link, leader, observer, cx.now.mono);
         self.role = Role::Following(Box::new(following));
         out.commands.push(Command::ConnectLeader { link, addresses });
-        self.report("", "discovery", out);
+        self.report_role("", "discovery", out);
     }
 
     pub(super) fn on_leader_connected(&mut self, link: LinkId, cx: Cx<'_>, out: &mut Outputs) {
@@ -327,7 +327,7 @@ impl Node {
         );
         let mode = if following.observer { "observer" } else { "follower" };
         self.tell_election(epoch, cx, out);
-        self.report(mode, "broadcast", out);
+        self.report_role(mode, "broadcast", out);
         out.commands.push(Command::Serve { read_only: false });
     }
 

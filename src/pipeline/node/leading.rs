@@ -19,7 +19,7 @@ pub struct Leading {
     /// There once the leader is established.
     pub authority: Option<Authority>,
     pub out: Vec<LeaderOutput>,
-    started: i64,
+    pub(super) started: i64,
 }
 
 impl Leading {
@@ -75,8 +75,9 @@ impl Node {
         );
         let leading = Leading { core, authority: None, out: cores_out, started: cx.now.mono };
         self.role = Role::Leading(Box::new(leading));
+        self.metrics.proposal_sizes.reset();
         out.commands.push(Command::ListenForLearners(true));
-        self.report("", "discovery", out);
+        self.report_role("", "discovery", out);
         self.run_leader(cx, out);
     }
 
@@ -146,7 +147,7 @@ impl Node {
             }
             LeaderOutput::SetCurrentEpoch(epoch) => {
                 self.set_current_epoch(epoch, out);
-                self.report("", "synchronization", out);
+                self.report_role("", "synchronization", out);
             }
             LeaderOutput::Synchronize { link, sid, peer } => {
                 self.synchronize(link, sid, peer, cx, out)
@@ -195,7 +196,7 @@ impl Node {
             tree.sessions().len()
         );
         self.tell_election(epoch, cx, out);
-        self.report("leader", "broadcast", out);
+        self.report_role("leader", "broadcast", out);
         if self.settings.leader_serves {
             out.commands.push(Command::Serve { read_only: false });
         }

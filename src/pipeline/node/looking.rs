@@ -41,7 +41,7 @@ impl Node {
         self.local.clear();
         out.commands.push(Command::StopServing);
         out.io.push_all(|| ToIo::CloseAll { reason: CloseReason::NotServing });
-        self.report("", "election", out);
+        self.report_role("", "election", out);
         self.role = Role::Draining { reload };
         if reload {
             self.replacement = None;
@@ -57,7 +57,7 @@ impl Node {
         self.role = Role::Looking;
         self.looking_since = cx.now.mono;
         self.metrics.looking_count.add(1);
-        self.report("", "election", out);
+        self.report_role("", "election", out);
         if self.election.is_none() {
             self.election = self.new_election();
         }
@@ -133,7 +133,12 @@ impl Node {
         }
     }
 
-    pub(super) fn report(&self, mode: &'static str, zab_state: &'static str, out: &mut Outputs) {
+    pub(super) fn report_role(
+        &self,
+        mode: &'static str,
+        zab_state: &'static str,
+        out: &mut Outputs,
+    ) {
         let leader = match &self.role {
             Role::Leading(_) => Some(self.settings.my_id),
             Role::Following(f) => Some(f.leader),

@@ -1,0 +1,76 @@
+//! What a node tells about itself when somebody asks (`mntr`, `conf`, `dump`). Only looks.
+
+use std::sync::Arc;
+
+use super::{Node, Role};
+use crate::config::QuorumConfig;
+use crate::session::SessionDump;
+
+/// State that the metrics show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeReport {
+    pub local_sessions: usize,
+    /// Voters of the ensemble; `None` for a standalone server.
+    pub quorum_size: Option<usize>,
+    /// Of a leader that serves.
+    pub learners: Option<LearnerReport>,
+}
+
+/// A leader's learners.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LearnerReport {
+    pub connected: usize,
+    /// Followers with and without a vote; Java counts both here.
+    pub synced_followers: usize,
+    pub synced_non_voting_followers: usize,
+    pub synced_observers: usize,
+    pub pending_syncs: usize,
+    /// When this server began to lead, on the node's clock, ms.
+    pub leading_since: i64,
+}
+
+impl Node {
+    pub fn report(&self) -> NodeReport {
+        let local_sessions = match &self.role {
+            Role::Standalone(authority) => authority.sessions.local_count(),
+            Role::Leading(l) => l.authority.as_ref().map_or(0, |a| a.sessions.local_count()),
+            Role::Following(f) => f.sessions.as_ref().map_or(0, |s| s.local_count()),
+            Role::Draining { .. } | Role::Looking => 0,
+        };
+        let quorum = self.settings.quorum.as_ref();
+        NodeReport {
+            local_sessions,
+            quorum_size: quorum.map(|_| self.config.participants().count()),
+            learners: self.learner_report(),
+        }
+    }
+
+    fn learner_report(&self) -> Option<LearnerReport> {
+        let Role::Leading(leading) = &self.role else { return None };
+        let core = &leading.core;
+        let (voters, others, observers) = core.synced_counts();
+        core.is_established().then(|| LearnerReport {
+            connected: core.learner_count(),
+            synced_followers: voters + others,
+            synced_non_voting_followers: others,
+            synced_observers: observers,
+            pending_syncs: core.pending_syncs(),
+            leading_since: leading.started,
+        })
+    }
+
+    /// The membership in force.
+    pub fn membership(&self) -> Arc<QuorumConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// Sessions and when they expire; `None` between two roles.
+    pub fn session_dump(&self) -> Option<SessionDump> {
+        match &self.role {
+            Role::Standalone(authority) => Some(authority.sessions.dump()),
+            Role::Leading(l) => l.authority.as_ref().map(|a| a.sessions.dump()),
+            Role::Following(f) => f.sessions.as_ref().map(|s| s.dump()),
+            Role::Draining { .. } | Role::Looking => None,
+        }
+    }
+}
