@@ -272,21 +272,16 @@ fn change(net: &NetHandle, db: &Db, zxid: i64) {
     let mut triggers = Vec::new();
     tree.apply(&header, &Txn::SetData(txn), &mut triggers);
     let mut conns = vec![Vec::new(); net.clients().io_threads()];
-    let mut event: Option<(Arc<[u8]>, Arc<[Acl]>)> = None;
-    for trigger in &triggers {
-        watches.fire(trigger, |watcher, kind, path, acl| {
-            let conn = ConnId(watcher.0);
-            conns[conn.io_thread()].push(conn);
-            event.get_or_insert_with(|| {
-                let mut frame = Vec::new();
-                put_event(&mut frame, kind, path, zxid);
-                (frame.into(), Arc::clone(acl))
-            });
-        });
-    }
-    let (frame, acl) = event.expect("somebody watches");
+    let [trigger] = &triggers[..] else { panic!("one change") };
+    watches.fire(trigger, |watcher, _, _, _| {
+        let conn = ConnId(watcher.0);
+        conns[conn.io_thread()].push(conn);
+    });
+    let mut frame = Vec::new();
+    put_event(&mut frame, trigger.kind, &trigger.path, zxid);
+    let frame: Arc<[u8]> = frame.into();
     for (thread, conns) in conns.into_iter().enumerate() {
-        let (frame, acl) = (Arc::clone(&frame), Arc::clone(&acl));
+        let (frame, acl) = (Arc::clone(&frame), Arc::clone(&trigger.acl));
         net.clients().send(thread, ToIo::Event { frame, acl, conns });
     }
 }

@@ -287,7 +287,8 @@ fn requests_are_answered_in_order() {
 fn replies_that_end_the_connection() {
     let sasl = SaslToken { token: Some([1].into()) }.to_bytes();
     let unknown_scheme = AuthPacket { kind: 0, scheme: "x".into(), auth: None }.to_bytes();
-    let rows: [(i32, &[u8], (i32, i64, i32), Fate); 10] = [
+    type Row<'a> = (i32, &'a [u8], (i32, i64, i32), Fate);
+    let rows: [Row<'_>; 10] = [
         (code::SASL, &sasl, (5, 0, 0), Fate::Alive),
         (code::AUTH, &unknown_scheme, (5, 0, -115), Fate::Dead),
         (code::NOTIFICATION, &[], (5, -1, -6), Fate::Dead),
