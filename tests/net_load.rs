@@ -138,6 +138,19 @@ fn cpu_of_threads(prefix: &str) -> (f64, f64) {
     sum
 }
 
+/// Time on a processor of this process's threads with that prefix.
+fn run_time_of_threads(prefix: &str) -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten().map(|task| task.path());
+    let ours = tasks.filter(|task| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(prefix))
+    });
+    let nanos = ours.filter_map(|task| {
+        let stat = std::fs::read_to_string(task.join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
 fn rss_kb(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -252,13 +265,14 @@ fn watchers_of_one_node() {
         for socket in &mut sockets {
             read_frame(socket);
         }
-        let begin = Instant::now();
+        let (begin, cpu) = (Instant::now(), run_time_of_threads("io-"));
         change(&net, &db, NODES as i64 + 1 + round);
         let locked = begin.elapsed();
         for socket in &mut sockets {
             assert_eq!(read_frame(socket)[..4], (-1i32).to_be_bytes());
         }
-        println!("{N} watchers: {:?}, of which under the lock {locked:?}", begin.elapsed());
+        let (all, cpu) = (begin.elapsed(), run_time_of_threads("io-") - cpu);
+        println!("{N} watchers: {all:?}, write lock {locked:?}, CPU of I/O threads {cpu:?}");
     }
     net.shutdown();
 }
