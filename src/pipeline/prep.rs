@@ -95,7 +95,7 @@ pub struct Prepared {
 pub enum Outcome {
     Txn(Prepared),
     /// Takes its place in the order without a transaction (sync, local sessions); or the error
-    /// to answer then.
+    /// to answer then, with the last zxid applied.
     NoTxn(Result<(), ErrorCode>),
 }
 
@@ -125,8 +125,27 @@ struct Step<'a> {
     new_config: Option<Box<QuorumConfig>>,
 }
 
+/// Why a request failed.
+enum Failure {
+    /// Its bytes make no sense: −5 (C-71).
+    Undecodable(DecodeError),
+    Code(ErrorCode),
+}
+
+impl From<DecodeError> for Failure {
+    fn from(err: DecodeError) -> Self {
+        Self::Undecodable(err)
+    }
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(err: ErrorCode) -> Self {
+        Self::Code(err)
+    }
+}
+
 /// What a decided request gave: the transaction, and the first error in it.
-type Decision = Result<(Txn, i32), ErrorCode>;
+type Decision = Result<(Txn, i32), Failure>;
 
 impl Prep {
     /// `last_zxid`: the last one of the history; the next transaction gets the one after it.
@@ -150,7 +169,9 @@ impl Prep {
         self.changes.applied(zxid);
     }
 
-    /// Checks a request. Every write takes the next zxid, also one that fails.
+    /// Checks a request. Every write takes the next zxid, also one that fails; but not one that
+    /// cannot be decoded, for which Java logs the last zxid once more. A learner needs something to
+    /// be committed before it can answer, so its undecodable request is a failed write.
     pub fn prepare(&mut self, request: &PrepRequest<'_>, context: &mut Context<'_>) -> Outcome {
         let is_session_op = matches!(request.op, code::CREATE_SESSION | code::CLOSE_SESSION);
         if is_session_op && request.local_session {
@@ -163,7 +184,6 @@ impl Prep {
                 _ => Err(ErrorCode::Unimplemented),
             });
         }
-        self.last_zxid += 1;
         let mut step = Step {
             options: &self.options,
             changes: &mut self.changes,
@@ -173,13 +193,25 @@ impl Prep {
             auth: context.auth,
             ensemble: context.ensemble,
             request,
-            zxid: self.last_zxid,
+            zxid: self.last_zxid + 1,
             time: context.time,
             now: context.now,
             new_config: None,
         };
         let decision = step.decide();
         let new_config = step.new_config.take();
+        let decision = match decision {
+            Ok(decided) => Ok(decided),
+            Err(Failure::Code(err)) => Err(err),
+            Err(Failure::Undecodable(why)) => {
+                let PrepRequest { session, op, .. } = request;
+                log::warn!("Request {op} of session 0x{session:x} cannot be decoded: {why}");
+                if !matches!(request.owner, Some(Owner::Learner(_))) {
+                    return Outcome::NoTxn(Err(ErrorCode::MarshallingError));
+                }
+                Err(ErrorCode::MarshallingError)
+            }
+        };
         Outcome::Txn(self.write_down(request, context, decision, new_config))
     }
 
@@ -187,7 +219,7 @@ impl Prep {
         &mut self,
         request: &PrepRequest<'_>,
         context: &Context<'_>,
-        decision: Decision,
+        decision: Result<(Txn, i32), ErrorCode>,
         reconfig: Option<Box<QuorumConfig>>,
     ) -> Prepared {
         // A failed single op has no digest, a failed multi has (C-130, C-141).
@@ -203,6 +235,7 @@ impl Prep {
                 request.cxid
             );
         }
+        self.last_zxid += 1;
         let header = TxnHeader {
             client_id: request.session,
             cxid: request.cxid,
@@ -234,13 +267,13 @@ impl Step<'_> {
         }
         let txn = match self.request.op {
             code::CREATE_SESSION => self.create_session(&mut body),
-            code::CLOSE_SESSION => self.close_session(),
+            code::CLOSE_SESSION => self.close_session().map_err(Failure::from),
             code::RECONFIG => self.reconfig(&mut body),
             code::SET_ACL => self.set_acl(&mut body),
             code::DELETE_CONTAINER => self.delete_container(&mut body),
             _ => {
                 let op = ops::Op::read(self.request.op, &mut body)?;
-                self.single_op(&op)
+                self.single_op(&op).map_err(Failure::from)
             }
         }?;
         Ok((txn, 0))
@@ -252,13 +285,5 @@ impl Step<'_> {
 
     fn check_session(&mut self) -> Result<(), ErrorCode> {
         self.sessions.check_session(self.request.session, self.owner())
-    }
-}
-
-/// Bytes that make no sense are answered −5 (C-71).
-impl From<DecodeError> for ErrorCode {
-    fn from(err: DecodeError) -> Self {
-        log::warn!("A request cannot be decoded: {err}");
-        Self::MarshallingError
     }
 }

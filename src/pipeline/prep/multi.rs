@@ -9,7 +9,11 @@ impl Step<'_> {
     /// The stored form of a failed multi keeps the ops before the failure as they were, then the
     /// error, then "not tried" for the rest (C-141); whoever applies it must know.
     pub(super) fn multi(&mut self, body: &mut Reader<'_>) -> Decision {
-        let ops = read_ops(body)?;
+        // Unlike a lone op, it has its zxid before it is decoded.
+        let ops = read_ops(body).map_err(|why| {
+            log::warn!("A multi of session 0x{:x} cannot be decoded: {why}", self.request.session);
+            ErrorCode::MarshallingError
+        })?;
         let mark = self.changes.begin(self.tree);
         let mut txns = Vec::with_capacity(ops.len());
         let mut failure = None;
@@ -42,6 +46,9 @@ fn read_ops<'a>(r: &mut Reader<'a>) -> Result<Vec<Op<'a>>, DecodeError> {
             return Ok(ops);
         }
         let mut op = Op::read(header.op, r)?;
+        if op.path().is_none() {
+            return Err(DecodeError::BadValue { what: "path inside a multi", value: -1 });
+        }
         if let Op::Create(create) = &mut op {
             settle_kind(create)?;
         }

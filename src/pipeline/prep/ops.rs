@@ -4,21 +4,22 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Step;
 use super::changes::NodeState;
+use super::{Failure, Step};
 use crate::tree::{CONFIG_NODE, CONTAINER_OWNER, EphemeralKind, QUOTA_ROOT, ttl_owner};
 use crate::wire::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn, SetAclTxn, SetDataTxn};
 use crate::wire::{
     Acl, CreateMode, DecodeError, ErrorCode, Reader, StatPersisted, Txn, code, path as paths, perms,
 };
 
-/// An op that may stand alone or in a multi.
+/// An op that may stand alone or in a multi. A null path is not an empty one: Java stumbles over it
+/// in create and delete (−5), and finds it invalid in the others (−8).
 #[derive(Debug)]
 pub(super) enum Op<'a> {
     Create(CreateOp<'a>),
-    Delete { path: Cow<'a, str>, version: i32 },
-    SetData { path: Cow<'a, str>, data: Option<&'a [u8]>, version: i32 },
-    Check { path: Cow<'a, str>, version: i32 },
+    Delete { path: Option<Cow<'a, str>>, version: i32 },
+    SetData { path: Option<Cow<'a, str>>, data: Option<&'a [u8]>, version: i32 },
+    Check { path: Option<Cow<'a, str>>, version: i32 },
 }
 
 /// The four ways to create a node.
@@ -26,7 +27,7 @@ pub(super) enum Op<'a> {
 pub(super) struct CreateOp<'a> {
     /// Op code that decides about the kind of transaction.
     pub(super) kind: i32,
-    pub(super) path: Cow<'a, str>,
+    pub(super) path: Option<Cow<'a, str>>,
     pub(super) data: Option<&'a [u8]>,
     pub(super) acl: Vec<Acl>,
     pub(super) flags: i32,
@@ -41,20 +42,29 @@ impl<'a> Op<'a> {
             code::CREATE | code::CREATE2 | code::CREATE_CONTAINER | code::CREATE_TTL => {
                 Self::Create(CreateOp {
                     kind: op,
-                    path: r.str()?,
+                    path: r.opt_str()?,
                     data: r.buffer()?,
                     acl: r.record()?,
                     flags: r.i32()?,
                     ttl: if op == code::CREATE_TTL { r.i64()? } else { -1 },
                 })
             }
-            code::DELETE => Self::Delete { path: r.str()?, version: r.i32()? },
+            code::DELETE => Self::Delete { path: r.opt_str()?, version: r.i32()? },
             code::SET_DATA => {
-                Self::SetData { path: r.str()?, data: r.buffer()?, version: r.i32()? }
+                Self::SetData { path: r.opt_str()?, data: r.buffer()?, version: r.i32()? }
             }
-            code::CHECK => Self::Check { path: r.str()?, version: r.i32()? },
+            code::CHECK => Self::Check { path: r.opt_str()?, version: r.i32()? },
             _ => return Err(DecodeError::BadValue { what: "op", value: op.into() }),
         })
+    }
+
+    pub(super) fn path(&self) -> Option<&str> {
+        match self {
+            Self::Create(create) => create.path.as_deref(),
+            Self::Delete { path, .. } | Self::SetData { path, .. } | Self::Check { path, .. } => {
+                path.as_deref()
+            }
+        }
     }
 }
 
@@ -62,24 +72,25 @@ impl Step<'_> {
     pub(super) fn single_op(&mut self, op: &Op<'_>) -> Result<Txn, ErrorCode> {
         match op {
             Op::Create(create) => self.create(create),
-            Op::Delete { path, version } => self.delete(path, *version),
-            Op::SetData { path, data, version } => self.set_data(path, *data, *version),
-            Op::Check { path, version } => self.check(path, *version),
+            Op::Delete { path, version } => self.delete(path.as_deref(), *version),
+            Op::SetData { path, data, version } => self.set_data(path.as_deref(), *data, *version),
+            Op::Check { path, version } => self.check(path.as_deref(), *version),
         }
     }
 
     fn create(&mut self, op: &CreateOp<'_>) -> Result<Txn, ErrorCode> {
         let mode = CreateMode::from_flags(op.flags).ok_or(ErrorCode::BadArguments)?;
         self.check_mode(op, mode)?;
-        let (parent_path, _) = split(&op.path)?;
+        let path = op.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+        let (parent_path, _) = split(path)?;
         let acl = self.auth.fixup_acl(self.request.ids, &op.acl)?;
         let mut parent = self.node(parent_path)?;
         self.check_acl(&parent.acl, perms::CREATE)?;
-        let mut path = op.path.to_string();
+        let mut path = path.to_string();
         if mode.is_sequential() {
             path.push_str(&format!("{:010}", parent.stat.cversion));
         }
-        validate(&path)?;
+        validate(Some(&path))?;
         if self.changes.exists(self.tree, &path) {
             return Err(ErrorCode::NodeExists);
         }
@@ -146,8 +157,9 @@ impl Step<'_> {
         }
     }
 
-    fn delete(&mut self, path: &str, version: i32) -> Result<Txn, ErrorCode> {
+    fn delete(&mut self, path: Option<&str>, version: i32) -> Result<Txn, ErrorCode> {
         self.check_session()?;
+        let path = path.ok_or(ErrorCode::MarshallingError)?;
         let (parent_path, _) = split_unless_special(path)?;
         let parent = self.node(parent_path)?;
         self.check_acl(&parent.acl, perms::DELETE)?;
@@ -160,21 +172,26 @@ impl Step<'_> {
         Ok(Txn::Delete(path.into()))
     }
 
-    /// The container manager's: only this server itself may ask, with session 0.
-    pub(super) fn delete_container(&mut self, body: &mut Reader<'_>) -> Result<Txn, ErrorCode> {
-        if self.request.session != 0 {
-            return Err(ErrorCode::Unimplemented);
+    /// The container manager's, with session 0. Java lets clients do it, too, and asks them for no
+    /// permission; here they need that of a delete.
+    pub(super) fn delete_container(&mut self, body: &mut Reader<'_>) -> Result<Txn, Failure> {
+        let path = body.opt_str()?.ok_or(ErrorCode::MarshallingError)?;
+        let is_client = self.request.session != 0;
+        if is_client {
+            self.check_session()?;
         }
-        let path = body.str()?;
         let (parent_path, _) = split_unless_special(&path)?;
+        let parent = self.node(parent_path)?;
+        if is_client {
+            self.check_acl(&parent.acl, perms::DELETE)?;
+        }
         let node = self.node(&path)?;
         if node.children > 0 {
-            return Err(ErrorCode::NotEmpty);
+            return Err(ErrorCode::NotEmpty.into());
         }
         if self.tree.kind_of_owner(node.stat.ephemeral_owner) == EphemeralKind::Normal {
-            return Err(ErrorCode::BadVersion);
+            return Err(ErrorCode::BadVersion.into());
         }
-        let parent = self.node(parent_path)?;
         self.remove(parent_path, parent, &path, &node);
         Ok(Txn::DeleteContainer(path.into_owned()))
     }
@@ -194,12 +211,12 @@ impl Step<'_> {
 
     fn set_data(
         &mut self,
-        path: &str,
+        path: Option<&str>,
         data: Option<&[u8]>,
         version: i32,
     ) -> Result<Txn, ErrorCode> {
         self.check_session()?;
-        validate(path)?;
+        let path = validate(path)?;
         let mut node = self.node(path)?;
         self.check_acl(&node.acl, perms::WRITE)?;
         let bytes = data.map_or(0, <[u8]>::len) as i64;
@@ -213,25 +230,25 @@ impl Step<'_> {
         Ok(Txn::SetData(SetDataTxn { path: path.into(), data: data.map(Box::from), version }))
     }
 
-    pub(super) fn set_acl(&mut self, body: &mut Reader<'_>) -> Result<Txn, ErrorCode> {
-        let path = body.str()?;
+    pub(super) fn set_acl(&mut self, body: &mut Reader<'_>) -> Result<Txn, Failure> {
+        let path = body.opt_str()?;
         let acl: Vec<Acl> = body.record()?;
         let version = body.i32()?;
         self.check_session()?;
-        validate(&path)?;
+        let path = validate(path.as_deref())?;
         let acl = self.auth.fixup_acl(self.request.ids, &acl)?;
-        let mut node = self.node(&path)?;
+        let mut node = self.node(path)?;
         self.check_acl(&node.acl, perms::ADMIN)?;
         let version = next_version(node.stat.aversion, version)?;
         node.stat.aversion = version;
         node.acl = acl.as_slice().into();
-        self.changes.put(self.tree, self.zxid, &path, node);
-        Ok(Txn::SetAcl(SetAclTxn { path: path.into_owned(), acl, version }))
+        self.changes.put(self.tree, self.zxid, path, node);
+        Ok(Txn::SetAcl(SetAclTxn { path: path.into(), acl, version }))
     }
 
-    fn check(&mut self, path: &str, version: i32) -> Result<Txn, ErrorCode> {
+    fn check(&mut self, path: Option<&str>, version: i32) -> Result<Txn, ErrorCode> {
         self.check_session()?;
-        validate(path)?;
+        let path = validate(path)?;
         let node = self.node(path)?;
         self.check_acl(&node.acl, perms::READ)?;
         Ok(Txn::Check(path.into(), next_version(node.stat.version, version)?))
@@ -300,11 +317,15 @@ pub(super) fn split_unless_special(path: &str) -> Result<(&str, &str), ErrorCode
     }
 }
 
-fn validate(path: &str) -> Result<(), ErrorCode> {
-    paths::validate(path).map_err(|why| {
-        log::info!("Invalid path: {why}");
-        ErrorCode::BadArguments
-    })
+fn validate(path: Option<&str>) -> Result<&str, ErrorCode> {
+    let path = path.ok_or(ErrorCode::BadArguments)?;
+    match paths::validate(path) {
+        Ok(()) => Ok(path),
+        Err(why) => {
+            log::info!("Invalid path: {why}");
+            Err(ErrorCode::BadArguments)
+        }
+    }
 }
 
 /// The version after a change, if the expected one is the current one or −1 (C-129).

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::Step;
+use super::{Failure, Step};
 use crate::config::{Address, QuorumConfig, ServerSpec, membership, properties};
 use crate::tree::CONFIG_NODE;
 use crate::wire::proto::ReconfigRequest;
@@ -25,20 +25,20 @@ pub trait Ensemble {
 }
 
 impl Step<'_> {
-    pub(super) fn reconfig(&mut self, body: &mut Reader<'_>) -> Result<Txn, ErrorCode> {
+    pub(super) fn reconfig(&mut self, body: &mut Reader<'_>) -> Result<Txn, Failure> {
         let request: ReconfigRequest = body.record()?;
         if !self.options.reconfig {
             log::error!("Reconfig operation requested but reconfig feature is disabled.");
-            return Err(ErrorCode::ReconfigDisabled);
+            return Err(ErrorCode::ReconfigDisabled.into());
         }
         self.check_session()?;
         let ensemble = self.ensemble.ok_or(ErrorCode::Unimplemented)?;
         let last = ensemble.last_seen();
         if last.version != ensemble.committed_version() {
-            return Err(ErrorCode::ReconfigInProgress);
+            return Err(ErrorCode::ReconfigInProgress.into());
         }
         if request.config_id != -1 && request.config_id != last.version {
-            return Err(ErrorCode::BadVersion);
+            return Err(ErrorCode::BadVersion.into());
         }
         let mut config = match &request.new_members {
             Some(members) => whole_membership(members, self.options.multi_address)?,
@@ -50,13 +50,13 @@ impl Step<'_> {
             log::warn!(
                 "Reconfig failed - new configuration must include at least {least} followers"
             );
-            return Err(ErrorCode::BadArguments);
+            return Err(ErrorCode::BadArguments.into());
         }
         if !ensemble.is_quorum_synced(&config) {
             log::warn!(
                 "Reconfig failed - there must be a connected and synced quorum in new configuration"
             );
-            return Err(ErrorCode::NewConfigNoQuorum);
+            return Err(ErrorCode::NewConfigNoQuorum.into());
         }
         let mut node = self.node(CONFIG_NODE)?;
         self.check_acl(&node.acl, perms::WRITE)?;

@@ -1,12 +1,12 @@
 //! createSession and closeSession (C-133, C-134).
 
-use super::Step;
 use super::ops::split_unless_special;
+use super::{Failure, Step};
 use crate::wire::txn::CreateSessionTxn;
 use crate::wire::{ErrorCode, Reader, Txn};
 
 impl Step<'_> {
-    pub(super) fn create_session(&mut self, body: &mut Reader<'_>) -> Result<Txn, ErrorCode> {
+    pub(super) fn create_session(&mut self, body: &mut Reader<'_>) -> Result<Txn, Failure> {
         let txn: CreateSessionTxn = body.record()?;
         self.sessions.track_session(self.request.session, txn.timeout, self.now);
         self.sessions.set_owner(self.request.session, self.request.owner)?;
