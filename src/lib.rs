@@ -5,6 +5,7 @@ pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod hash;
 pub mod metrics;
 pub mod net;
 pub mod pipeline;

@@ -11,7 +11,7 @@ mod looking;
 mod outputs;
 mod report;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::commit::{CommitStage, Origin, SessionChange, Work};
@@ -19,6 +19,7 @@ use super::history::CommittedLog;
 use super::{CloseReason, ConnId, IoEvent, ToIo};
 use crate::auth;
 use crate::config::{QuorumConfig, ServerSpec};
+use crate::hash::IdMap;
 use crate::metrics::ServerMetrics;
 use crate::quorum::Election;
 use crate::quorum::election;
@@ -232,7 +233,7 @@ pub struct Node {
     replacement: Option<(Box<DataTree>, CommittedLog)>,
     stage: CommitStage,
     /// Sessions with a connection here.
-    local: HashMap<i64, LocalSession>,
+    local: IdMap<i64, LocalSession>,
     next_link: LinkId,
     snapshots: SnapshotPolicy,
     snapshot_due: bool,
@@ -268,7 +269,7 @@ impl Node {
             ready: VecDeque::new(),
             replacement: None,
             stage: CommitStage::new(boot.recent),
-            local: HashMap::new(),
+            local: IdMap::default(),
             next_link: 1,
             snapshots,
             snapshot_due: false,

@@ -1,7 +1,9 @@
 //! Deadlines rounded up to buckets, so that keeping something alive is mostly one look-up.
 //! Java: `server.ExpiryQueue`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::hash::IdMap;
 use std::hash::Hash;
 
 /// Things that expire unless they are touched in time. Deadlines are rounded up to a multiple of
@@ -9,7 +11,7 @@ use std::hash::Hash;
 #[derive(Debug)]
 pub struct ExpiryQueue<K> {
     interval: i64,
-    deadlines: HashMap<K, i64>,
+    deadlines: IdMap<K, i64>,
     buckets: BTreeMap<i64, BTreeSet<K>>,
 }
 
@@ -17,7 +19,7 @@ impl<K: Copy + Ord + Hash> ExpiryQueue<K> {
     /// `interval` in ms; Java uses tickTime.
     pub fn new(interval: i64) -> Self {
         assert!(interval > 0, "an expiry interval of {interval} ms");
-        Self { interval, deadlines: HashMap::new(), buckets: BTreeMap::new() }
+        Self { interval, deadlines: IdMap::default(), buckets: BTreeMap::new() }
     }
 
     /// `key` lives for `timeout` ms from `now`; it is added when it is not here.

@@ -1,7 +1,7 @@
 //! Sessions that this server expires itself: with owner, deadline and closing mark.
 //! Java: `server.SessionTrackerImpl`.
 
-use std::collections::HashMap;
+use crate::hash::IdMap;
 
 use super::{ExpiryDump, ExpiryQueue, Owner};
 use crate::wire::ErrorCode;
@@ -18,13 +18,13 @@ struct Session {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct SessionTable {
-    sessions: HashMap<i64, Session>,
+    sessions: IdMap<i64, Session>,
     expiry: ExpiryQueue<i64>,
 }
 
 impl SessionTable {
     pub(super) fn new(tick_time: i64) -> Self {
-        Self { sessions: HashMap::new(), expiry: ExpiryQueue::new(tick_time) }
+        Self { sessions: IdMap::default(), expiry: ExpiryQueue::new(tick_time) }
     }
 
     /// Starts tracking (true), or only touches a session that is tracked (false).

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::wire::Acl;
 
-use super::index::Seed;
+use crate::hash::Seed;
 
 /// A place in the tree's table of ACLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,10 +12,11 @@ use crate::wire::{Acl, StatPersisted, perms};
 use super::acl::{AclId, AclTable};
 use super::digest::{DIGEST_VERSION, DigestHistory, ZxidDigest, node_digest};
 use super::frozen::FrozenTree;
-use super::index::{Index, Seed};
+use super::index::{Index, hash_name};
 use super::node::{EphemeralKind, Node, NodeId, OwnerRules, ttl_of};
 use super::quota::{self, QuotaBreach, QuotaPaths, StatsTrack};
 use super::slab::Slab;
+use crate::hash::Seed;
 
 /// The node of the ensemble's membership.
 pub const CONFIG_NODE: &str = "/zookeeper/config";
@@ -140,7 +141,7 @@ impl DataTree {
 
     /// The child of that name.
     pub fn child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
-        let hash = self.options.seed.hash(parent, name.as_bytes());
+        let hash = hash_name(self.options.seed, parent, name.as_bytes());
         self.index.find(hash, |id| {
             let node = self.slab.get(id);
             node.parent == parent && node.name_bytes() == name.as_bytes()
@@ -303,7 +304,7 @@ impl DataTree {
         let kind = self.kind_of_owner(stat.ephemeral_owner);
         let id = self.slab.add(Node::new(name, kind, data, acl, stat));
         self.slab.link(parent, id);
-        self.index.insert(self.options.seed.hash(parent, name.as_bytes()), id);
+        self.index.insert(hash_name(self.options.seed, parent, name.as_bytes()), id);
         self.refresh_digest(id, path);
         self.data_size += node_size(path, data);
         match kind {
@@ -323,7 +324,7 @@ impl DataTree {
         let node = self.slab.get(id);
         let (parent, acl, kind) = (node.parent, node.acl, node.kind());
         let owner = node.persisted().ephemeral_owner;
-        let hash = self.options.seed.hash(parent, node.name_bytes());
+        let hash = hash_name(self.options.seed, parent, node.name_bytes());
         self.digest = self.digest.wrapping_sub(node.digest());
         self.data_size -= node_size(path, node.data());
         match kind {

@@ -4,34 +4,17 @@
 //! The table is cut into [`SEGMENTS`] small ones that grow on their own, so growing never holds up
 //! a write for longer than it takes to move 1/1024 of the slots, and never touches a node.
 
-use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::hash::{BuildHasher, Hasher};
 
 use super::node::NodeId;
+use crate::hash::Seed;
 
-/// The secret that keys every hash of names which clients choose, so that nobody can aim for
-/// collisions. Random in production, fixed in tests. SipHash of the standard library, fed with the
-/// secret first.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Seed(pub u64, pub u64);
-
-impl BuildHasher for Seed {
-    type Hasher = DefaultHasher;
-
-    fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0);
-        hasher.write_u64(self.1);
-        hasher
-    }
-}
-
-impl Seed {
-    pub(super) fn hash(&self, parent: NodeId, name: &[u8]) -> u64 {
-        let mut hasher = self.build_hasher();
-        hasher.write_u32(parent.0);
-        hasher.write(name);
-        hasher.finish()
-    }
+/// The hash of a name below a parent.
+pub(super) fn hash_name(seed: Seed, parent: NodeId, name: &[u8]) -> u64 {
+    let mut hasher = seed.build_hasher();
+    hasher.write_u32(parent.0);
+    hasher.write(name);
+    hasher.finish()
 }
 
 const SEGMENTS: usize = 1024;
@@ -176,7 +159,7 @@ mod tests {
 
     #[test]
     fn seeds_give_other_hashes() {
-        let hash = |seed: Seed| seed.hash(NodeId(1), b"name");
+        let hash = |seed: Seed| hash_name(seed, NodeId(1), b"name");
         assert_eq!(hash(Seed(1, 2)), hash(Seed(1, 2)));
         assert_ne!(hash(Seed(1, 2)), hash(Seed(1, 3)));
         assert_ne!(hash(Seed(1, 2)), hash(Seed(2, 2)));

@@ -16,6 +16,7 @@ mod quota;
 mod slab;
 mod watches;
 
+pub use crate::hash::Seed;
 pub use acl::AclId;
 pub use apply::{Applied, Trigger};
 pub use build::{BuildError, TreeBuilder};
@@ -23,7 +24,6 @@ pub use data_tree::{CONFIG_NODE, DataTree, TreeOptions, split_path};
 pub use db::{Db, DbState};
 pub use digest::{DIGEST_VERSION, ZxidDigest, content_crc, digest_with_stat, node_digest};
 pub use frozen::{FrozenNode, FrozenTree, Walk};
-pub use index::Seed;
 pub use node::{
     CONTAINER_OWNER, EphemeralKind, MAX_TTL, Node, NodeId, OwnerRules, ttl_of, ttl_owner,
 };

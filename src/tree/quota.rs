@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use super::index::Seed;
+use crate::hash::Seed;
 
 pub const QUOTA_ROOT: &str = "/zookeeper/quota";
 pub const LIMITS: &str = "zookeeper_limits";

@@ -10,8 +10,8 @@ use crate::wire::op::WatcherType;
 use crate::wire::proto::SetWatches2;
 use crate::wire::{Acl, EventType};
 
-use super::index::Seed;
 use super::{DataTree, Trigger};
+use crate::hash::Seed;
 
 /// A connection that watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,12 +2,13 @@
 //! clients' writes on to the leader.
 //! Java: `FollowerZooKeeperServer`, `ObserverZooKeeperServer`, `LearnerZooKeeperServer`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{
     Command, Cx, InFlight, LinkEvent, LogMark, LogOrder, Node, NodeSettings, Outputs, Role,
 };
+use crate::hash::IdMap;
 use crate::pipeline::ConnId;
 use crate::pipeline::commit::{Origin, ReplyTo, Work};
 use crate::pipeline::history::CommittedLog;
@@ -30,13 +31,13 @@ pub struct Following {
     /// There once this server serves.
     pub(super) sessions: Option<LearnerSessionTracker>,
     /// Requests sent to the leader and not answered, by session, in order.
-    forwarded: HashMap<i64, VecDeque<(ReplyTo, Box<[u8]>)>>,
+    forwarded: IdMap<i64, VecDeque<(ReplyTo, Box<[u8]>)>>,
     /// `sync` requests sent to the leader, in order.
     syncs: VecDeque<(ReplyTo, Box<[u8]>)>,
     /// Connections that wait for a new session: by its id.
-    new_sessions: HashMap<i64, (ConnId, i32)>,
+    new_sessions: IdMap<i64, (ConnId, i32)>,
     /// Connections that brought a session, until the leader has judged it.
-    revalidations: HashMap<i64, (ConnId, i32)>,
+    revalidations: IdMap<i64, (ConnId, i32)>,
     /// A snapshot that has come off the link, until the core asks for it.
     snapshot: Option<Box<DataTree>>,
     started: i64,
@@ -51,10 +52,10 @@ impl Following {
             core: None,
             out: Vec::new(),
             sessions: None,
-            forwarded: HashMap::new(),
+            forwarded: IdMap::default(),
             syncs: VecDeque::new(),
-            new_sessions: HashMap::new(),
-            revalidations: HashMap::new(),
+            new_sessions: IdMap::default(),
+            revalidations: IdMap::default(),
             snapshot: None,
             started: now,
         }
