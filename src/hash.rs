@@ -16,7 +16,7 @@ impl BuildHasher for Seed {
     type Hasher = Folded;
 
     fn build_hasher(&self) -> Folded {
-        Folded { state: self.0, key: self.1 ^ SPREAD }
+        Folded { state: self.0 ^ self.1.rotate_left(32), key: self.1 ^ SPREAD }
     }
 }
 
