@@ -88,7 +88,7 @@ fn replay(records: &[(TxnRecord, Vec<u8>)], digest_enabled: bool, lag: usize) {
     let owner_rules = OwnerRules { extended_types: true, emulate_353: false };
     let options = TreeOptions { digest_enabled, owner_rules, seed: Seed(1, 2) };
     let mut tree = DataTree::new(options);
-    let mut sessions = SessionTracker::new(Kind::Standalone, &BTreeMap::new(), 2000, 1, 0);
+    let mut sessions = SessionTracker::new(Kind::Standalone, &BTreeMap::new(), 2000, 1 << 56, 0);
     let auth = Registry::new(&AuthConfig { skip_acl: true, ..Default::default() }).unwrap();
     let options = PrepOptions {
         enforce_quota: false,

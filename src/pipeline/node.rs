@@ -229,6 +229,8 @@ pub struct Node {
     in_flight: VecDeque<InFlight>,
     /// Committed, to be applied by [`Node::commit`].
     ready: VecDeque<Work>,
+    /// Orders to load the tree from disk that are not carried out yet.
+    reloads: u32,
     /// A tree that is to replace the one in memory first.
     replacement: Option<(Box<DataTree>, CommittedLog)>,
     stage: CommitStage,
@@ -267,6 +269,7 @@ impl Node {
             flush_wanted: false,
             in_flight: VecDeque::new(),
             ready: VecDeque::new(),
+            reloads: 0,
             replacement: None,
             stage: CommitStage::new(boot.recent),
             local: IdMap::default(),
@@ -304,7 +307,11 @@ impl Node {
             }
             Event::LogDone { token } => self.on_log_done(token, cx, out),
             Event::Reloaded { tree, recent } => {
-                self.replacement = Some((tree, recent));
+                self.reloads -= 1;
+                // Only what was loaded last is what the disk has now.
+                if self.reloads == 0 {
+                    self.replacement = Some((tree, recent));
+                }
             }
             Event::SnapshotDone { zxid } => {
                 self.snapshot_running = false;
@@ -323,6 +330,7 @@ impl Node {
             Event::Inspect(question) => (question.0)(self),
             Event::Stop => {}
         }
+        self.run_role(cx, out);
     }
 
     /// Call after the last event of a batch: tells the log where to report.
@@ -334,11 +342,11 @@ impl Node {
     }
 
     /// When the next [`Event::Tick`] is due, monotonic ms.
-    pub fn next_deadline(&self, now: Now) -> i64 {
+    pub fn next_deadline(&self) -> i64 {
         let role = match &self.role {
             Role::Standalone(authority) => authority.next_deadline(),
             Role::Leading(leading) => leading.next_deadline(),
-            Role::Following(_) => Some(now.mono + self.settings.tick_ms / 4),
+            Role::Following(following) => Some(following.next_tick),
             Role::Draining { .. } | Role::Looking => None,
         };
         let election = self.election.as_ref().and_then(Election::next_deadline);
@@ -399,30 +407,22 @@ impl Node {
                 LogMark::Appended { zxid } => logged = Some(zxid),
                 other => {
                     if let Some(zxid) = logged.take() {
-                        self.on_logged(zxid, cx, out);
+                        self.on_logged(zxid);
                     }
                     self.on_mark(other, cx, out);
                 }
             }
         }
         if let Some(zxid) = logged {
-            self.on_logged(zxid, cx, out);
+            self.on_logged(zxid);
         }
     }
 
-    fn on_logged(&mut self, zxid: i64, cx: Cx<'_>, out: &mut Outputs) {
+    fn on_logged(&mut self, zxid: i64) {
         match &mut self.role {
             Role::Standalone(_) => self.commit_upto(zxid),
-            Role::Leading(leading) => {
-                leading.core.logged(zxid, &mut leading.out);
-                self.run_leader(cx, out);
-            }
-            Role::Following(following) => {
-                if let Some(core) = &mut following.core {
-                    core.logged(zxid, &mut following.out);
-                    self.run_learner(cx, out);
-                }
-            }
+            Role::Leading(leading) => leading.core.logged(zxid, &mut leading.out),
+            Role::Following(f) => f.with_core(|core, out| core.logged(zxid, out)),
             Role::Draining { .. } | Role::Looking => {}
         }
     }
@@ -448,10 +448,15 @@ impl Node {
             (LogMark::Drained, Role::Draining { reload: false }) => self.start_looking(cx, out),
             (LogMark::Cut | LogMark::Appended { .. } | LogMark::Drained, _) => {}
         }
-        self.run_role(cx, out);
     }
 
-    /// Carries out what the role's core has put out.
+    /// Gives the log an order that [`Event::Reloaded`] answers.
+    fn order_reload(&mut self, out: &mut Outputs) {
+        self.reloads += 1;
+        out.log.push(LogOrder::Reload);
+    }
+
+    /// Carries out, in order, what the role's core has put out; never from within itself.
     fn run_role(&mut self, cx: Cx<'_>, out: &mut Outputs) {
         match &self.role {
             Role::Leading(_) => self.run_leader(cx, out),
@@ -480,7 +485,9 @@ impl Node {
         if let Some((tree, recent)) = self.replacement.take() {
             db.tree = *tree;
             self.stage.reset(recent);
-            self.on_tree_replaced(Cx { db, now }, out);
+            let cx = Cx { db, now };
+            self.on_tree_replaced(cx, out);
+            self.run_role(cx, out);
         }
         while let Some(work) = self.ready.pop_front() {
             let zxid = match &work {
@@ -563,16 +570,12 @@ impl Node {
     fn on_tick(&mut self, cx: Cx<'_>, out: &mut Outputs) {
         self.tick_election(cx, out);
         match &mut self.role {
-            Role::Leading(leading) => {
-                leading.core.tick(cx.now.mono, &mut leading.out);
-                self.run_leader(cx, out);
-            }
-            Role::Following(following) => {
-                following.tick(cx.now.mono);
-                self.run_learner(cx, out);
-            }
+            Role::Leading(leading) => leading.core.tick(cx.now.mono, &mut leading.out),
+            Role::Following(following) => following.tick(cx.now.mono, self.settings.tick_ms),
             _ => {}
         }
+        // Who steps down now expires nobody any more.
+        self.run_role(cx, out);
         self.expire_sessions(cx, out);
         self.reap_containers(cx, out);
     }

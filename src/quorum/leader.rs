@@ -772,16 +772,16 @@ impl LeaderCore {
 
     pub fn tick(&mut self, now: i64, out: &mut Vec<LeaderOutput>) {
         self.drop_silent(now, out);
-        if !self.is_established() {
-            if now >= self.deadline {
-                self.step_down(self.why_not_established(), out);
-            }
-            return;
+        if !self.is_established() && now >= self.deadline {
+            return self.step_down(self.why_not_established(), out);
         }
         if now < self.next_ping {
             return;
         }
         self.next_ping = now + self.settings.tick_ms / 2;
+        if !self.is_established() {
+            return;
+        }
         self.odd_half_tick = !self.odd_half_tick;
         if self.odd_half_tick && !self.has_synced_quorum() {
             let synced = self.synced_sids();

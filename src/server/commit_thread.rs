@@ -48,7 +48,7 @@ impl CommitThread {
         self.deliver(&mut out);
         loop {
             let now = self.now();
-            let sleep = (self.node.next_deadline(now) - now.mono).clamp(0, SLEEP_MS_MAX);
+            let sleep = (self.node.next_deadline() - now.mono).clamp(0, SLEEP_MS_MAX);
             let first = match events.recv_timeout(Duration::from_millis(sleep as u64)) {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return self.stop(),
                 Ok(event) => event,
@@ -76,7 +76,7 @@ impl CommitThread {
                 event => self.node.step(event, cx, out),
             }
         }
-        if self.node.next_deadline(now) <= now.mono {
+        if self.node.next_deadline() <= now.mono {
             self.node.step(Event::Tick, cx, out);
         }
         self.node.end_batch(out);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::SessionTable;
-use super::{GlobalDump, Owner, SessionDump, first_session_id};
+use super::{GlobalDump, Owner, SessionDump};
 use crate::wire::ErrorCode;
 
 /// See the module.
@@ -21,15 +21,15 @@ pub struct LearnerSessionTracker {
 }
 
 impl LearnerSessionTracker {
+    /// `first_id` is what [`super::first_session_id`] gives.
     pub fn new(
         committed: BTreeMap<i64, i32>,
         tick_time: i64,
-        server_id: i64,
+        first_id: i64,
         local_sessions: bool,
-        now: i64,
     ) -> Self {
         Self {
-            next_id: first_session_id(now, server_id),
+            next_id: first_id,
             committed,
             touched: BTreeMap::new(),
             local: local_sessions.then(|| SessionTable::new(tick_time)),
@@ -153,7 +153,7 @@ mod tests {
     const ME: Owner = Owner::ThisServer;
 
     fn tracker(local: bool) -> LearnerSessionTracker {
-        LearnerSessionTracker::new(BTreeMap::from([(50, 4000)]), 2000, 2, local, 0)
+        LearnerSessionTracker::new(BTreeMap::from([(50, 4000)]), 2000, 2 << 56, local)
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub enum Owner {
     Learner(u64),
 }
 
-/// First id that a server hands out (C-91): time in the middle so that restarts do not meet old
-/// ids, the server's id in the top byte so that servers do not meet each other's.
+/// First id that a server hands out (C-91): wall-clock time (ms) in the middle so that restarts do
+/// not meet old ids, the server's id in the top byte so that servers do not meet each other's.
 pub fn first_session_id(now: i64, server_id: i64) -> i64 {
     let id = ((now << 24) as u64 >> 8) as i64 | server_id << 56;
     // This value marks containers where an ephemeral's owner stands.

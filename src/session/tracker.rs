@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::table::SessionTable;
-use super::{GlobalDump, Owner, SessionDump, first_session_id, server_of};
+use super::{GlobalDump, Owner, SessionDump, server_of};
 use crate::wire::ErrorCode;
 
 /// Which of Java's two trackers this one answers like.
@@ -30,12 +30,12 @@ pub struct SessionTracker {
 
 impl SessionTracker {
     /// `sessions`: those of the tree with their time-outs (ms); they start to live anew.
-    /// `server_id` is 1 on a standalone server.
+    /// `first_id` is what [`super::first_session_id`] gives.
     pub fn new(
         kind: Kind,
         sessions: &BTreeMap<i64, i32>,
         tick_time: i64,
-        server_id: i64,
+        first_id: i64,
         now: i64,
     ) -> Self {
         let mut global = SessionTable::new(tick_time);
@@ -46,8 +46,7 @@ impl SessionTracker {
             Kind::Leader { local_sessions: true } => Some(SessionTable::new(tick_time)),
             _ => None,
         };
-        let next_id = first_session_id(now, server_id);
-        Self { kind, server_id, next_id, global, local }
+        Self { kind, server_id: server_of(first_id), next_id: first_id, global, local }
     }
 
     /// A new session of a client of this server: a local one where they are enabled
@@ -184,7 +183,7 @@ mod tests {
     const FOLLOWER: Owner = Owner::Learner(7);
 
     fn tracker(kind: Kind) -> SessionTracker {
-        SessionTracker::new(kind, &BTreeMap::from([(50, 4000)]), 2000, 1, 0)
+        SessionTracker::new(kind, &BTreeMap::from([(50, 4000)]), 2000, 1 << 56, 0)
     }
 
     #[test]

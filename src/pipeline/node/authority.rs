@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Cx, InFlight, Node, NodeSettings, Now, Outputs, Role};
 use crate::pipeline::commit::{Origin, ReplyTo, Work};
 use crate::pipeline::prep::{Context, Outcome, Prep, PrepRequest, Prepared};
-use crate::session::{Kind, Owner, SessionTracker};
+use crate::session::{Kind, Owner, SessionTracker, first_session_id};
 use crate::tree::DataTree;
 use crate::wire::{Id, Put, TxnRecord, code};
 
@@ -35,8 +35,9 @@ impl Authority {
         tree: &DataTree,
         now: Now,
     ) -> Self {
+        let first_id = first_session_id(now.wall, server_id);
         let sessions =
-            SessionTracker::new(kind, tree.sessions(), settings.tick_ms, server_id, now.mono);
+            SessionTracker::new(kind, tree.sessions(), settings.tick_ms, first_id, now.mono);
         let prep = Prep::new(settings.prep.clone(), last_zxid, tree);
         Self { prep, sessions }
     }
@@ -102,7 +103,7 @@ impl Node {
             now: cx.now.mono,
         };
         match (authority.prep.prepare(&request, &mut context), origin) {
-            (Outcome::Txn(prepared), origin) => self.propose(prepared, origin, cx, out),
+            (Outcome::Txn(prepared), origin) => self.propose(prepared, origin, out),
             (Outcome::NoTxn(Err(err)), Origin::Client(to)) => {
                 self.in_order(Work::Refuse { to, err })
             }
@@ -110,7 +111,7 @@ impl Node {
         }
     }
 
-    fn propose(&mut self, prepared: Prepared, origin: Origin, cx: Cx<'_>, out: &mut Outputs) {
+    fn propose(&mut self, prepared: Prepared, origin: Origin, out: &mut Outputs) {
         let Prepared { header, txn, digest, bytes, .. } = prepared;
         let zxid = header.zxid;
         let record = Box::new(TxnRecord { header, txn, digest });
@@ -120,7 +121,6 @@ impl Node {
         if let Role::Leading(leading) = &mut self.role {
             self.metrics.proposal_sizes.set(bytes.len());
             leading.core.propose(zxid, bytes, &mut leading.out);
-            self.run_leader(cx, out);
         }
     }
 

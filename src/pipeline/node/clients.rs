@@ -68,8 +68,7 @@ impl Node {
         let mut body = Vec::new();
         body.put_i32(timeout_ms);
         if let Role::Following(following) = &mut self.role {
-            following.forward_create_session(session, conn, timeout_ms, &body);
-            return self.run_learner(cx, out);
+            return following.forward_create_session(session, conn, timeout_ms, &body);
         }
         let incoming = Incoming {
             session,
@@ -108,8 +107,7 @@ impl Node {
                 l.take_over(session, request.timeout, Owner::ThisServer, cx.now.mono)
             }
             Role::Following(f) => {
-                f.revalidate(session, conn, request.timeout);
-                return self.run_learner(cx, out);
+                return f.revalidate(session, conn, request.timeout);
             }
             _ => return close(conn, out),
         };
@@ -147,8 +145,7 @@ impl Node {
         let to = ReplyTo { conn, slot, xid, op };
         if let Role::Following(following) = &mut self.role {
             following.touch(session, timeout_ms, cx.now.mono);
-            following.forward(session, to, &body, &ids);
-            return self.run_learner(cx, out);
+            return following.forward(session, to, &body, &ids);
         }
         self.touch(session, cx.now.mono);
         if op == code::SYNC {

@@ -5,16 +5,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{
-    Command, Cx, InFlight, LinkEvent, LogMark, LogOrder, Node, NodeSettings, Outputs, Role,
-};
+use super::{Command, Cx, InFlight, LinkEvent, LogMark, Node, NodeSettings, Outputs, Role};
 use crate::hash::IdMap;
 use crate::pipeline::ConnId;
 use crate::pipeline::commit::{Origin, ReplyTo, Work};
 use crate::pipeline::history::CommittedLog;
 use crate::quorum::leader::LinkId;
 use crate::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
-use crate::session::LearnerSessionTracker;
+use crate::session::{LearnerSessionTracker, first_session_id};
 use crate::storage::LogCommand;
 use crate::tree::DataTree;
 use crate::wire::quorum::{QuorumPacket, SessionTouch, packet, write_touches};
@@ -41,6 +39,8 @@ pub struct Following {
     /// A snapshot that has come off the link, until the core asks for it.
     snapshot: Option<Box<DataTree>>,
     started: i64,
+    /// When the core wants to see the clock next, ms.
+    pub next_tick: i64,
 }
 
 impl Following {
@@ -58,6 +58,7 @@ impl Following {
             revalidations: IdMap::default(),
             snapshot: None,
             started: now,
+            next_tick: now,
         }
     }
 
@@ -67,8 +68,11 @@ impl Following {
         }
     }
 
-    pub fn tick(&mut self, now: i64) {
-        self.with_core(|core, out| core.tick(now, out));
+    pub fn tick(&mut self, now: i64, tick_ms: i64) {
+        if now >= self.next_tick {
+            self.next_tick = now + tick_ms / 4;
+            self.with_core(|core, out| core.tick(now, out));
+        }
     }
 
     pub fn session_created(&mut self, session: i64, timeout_ms: i32) {
@@ -184,7 +188,6 @@ impl Node {
             Role::Following(f) if f.link == link => {
                 let settings = LearnerSettings { observer: f.observer, ..settings };
                 f.core = Some(LearnerCore::new(settings, log, cx.now.mono, &mut f.out));
-                self.run_learner(cx, out);
             }
             _ => out.link(link, super::LinkCommand::Close),
         }
@@ -213,10 +216,9 @@ impl Node {
             }
             LinkEvent::Progress => following.with_core(|core, _| core.progress(cx.now.mono)),
             LinkEvent::Closed { reason } => {
-                return self.step_down(&format!("link to the leader: {reason}"), out);
+                self.step_down(&format!("link to the leader: {reason}"), out);
             }
         }
-        self.run_learner(cx, out);
     }
 
     /// Carries out what the core has put out, and what that makes it put out.
@@ -254,7 +256,7 @@ impl Node {
                 log::warn!("Truncating log to get in sync with the leader {zxid:#x}");
                 self.appended = zxid;
                 self.order(LogMark::Cut, |token| LogCommand::Truncate { zxid, token }, out);
-                out.log.push(LogOrder::Reload);
+                self.order_reload(out);
             }
             LearnerOutput::InstallSnapshot { zxid } => self.install_snapshot(zxid, out),
             LearnerOutput::Append { zxid, bytes } => {
@@ -302,7 +304,6 @@ impl Node {
         match &mut self.role {
             Role::Following(following) => {
                 following.with_core(|core, core_out| core.tree_ready(core_out));
-                self.run_learner(cx, out);
             }
             Role::Draining { reload } => {
                 *reload = false;
@@ -318,8 +319,8 @@ impl Node {
         let Role::Following(following) = &mut self.role else { return };
         // What is committed and not applied yet will tell the tracker itself.
         let known = cx.db.tree.sessions().clone();
-        let sessions =
-            LearnerSessionTracker::new(known, tick_ms, my_id, local_sessions, cx.now.mono);
+        let first_id = first_session_id(cx.now.wall, my_id);
+        let sessions = LearnerSessionTracker::new(known, tick_ms, first_id, local_sessions);
         following.sessions = Some(sessions);
         log::info!(
             "FOLLOWING - serving in epoch {epoch:#x} under leader {} after {} ms",

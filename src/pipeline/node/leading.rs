@@ -78,7 +78,6 @@ impl Node {
         self.metrics.proposal_sizes.reset();
         out.commands.push(Command::ListenForLearners(true));
         self.report_role("", "discovery", out);
-        self.run_leader(cx, out);
     }
 
     pub(super) fn on_learner_connected(&mut self, link: LinkId, cx: Cx<'_>, out: &mut Outputs) {
@@ -108,17 +107,17 @@ impl Node {
                     LinkEvent::Closed { reason } => {
                         log::info!("learner's link {link} is closed: {reason}");
                         core.disconnected(link);
+                        out.link(link, LinkCommand::Close);
                     }
                     LinkEvent::Snapshot { .. } => {
                         out.link(link, LinkCommand::Close);
                     }
                 }
-                self.run_leader(cx, out);
             }
             Role::Following(following) if following.link == link => {
                 self.on_leader_event(event, cx, out);
             }
-            _ => {}
+            _ => out.link(link, LinkCommand::Close),
         }
     }
 

@@ -1,9 +1,7 @@
 //! The node without a leader: stepping down from a role in good order, and the election of the
 //! next one. Java: `QuorumPeer.run`.
 
-use super::{
-    Command, Cx, Event, LinkCommand, LogMark, LogOrder, Node, Outputs, Role, outputs::RoleReport,
-};
+use super::{Command, Cx, Event, LinkCommand, LogMark, Node, Outputs, Role, outputs::RoleReport};
 use crate::config;
 use crate::pipeline::{CloseReason, ToIo};
 use crate::quorum::JointVerifier;
@@ -46,7 +44,7 @@ impl Node {
         if reload {
             self.replacement = None;
             self.ready.clear();
-            out.log.push(LogOrder::Reload);
+            self.order_reload(out);
         } else {
             self.mark_flushed(LogMark::Drained);
         }

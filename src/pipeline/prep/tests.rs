@@ -41,7 +41,7 @@ impl World {
         Self {
             prep: Prep::new(options, 0, &tree),
             tree,
-            sessions: SessionTracker::new(kind, &sessions, 2000, 1, 0),
+            sessions: SessionTracker::new(kind, &sessions, 2000, 1 << 56, 0),
             auth: Registry::new(&AuthConfig::default()).unwrap(),
             time: 1000,
             ids: vec![id("ip", "10.0.0.1")],
