@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE.parent / "interop"))
 sys.path.insert(0, str(HERE))
 
 import scenarios  # noqa: E402
+import wire  # noqa: E402
 import zk  # noqa: E402
 
 # super:test
@@ -51,17 +52,39 @@ def text(log):
 
 
 def masked(lines):
-    """A wire file's lines with every run-dependent byte replaced, to compare two runs."""
-    out = []
+    """A wire file's lines made comparable between two runs: every run-dependent byte replaced, and
+    lists in which the Java server has no order (children, identities) sorted."""
+    out, kinds = [], {}
     for line in lines:
         head, _, varying = line.partition(" ~")
         name, _, digits = head.partition(" ")
+        if name.endswith(">"):
+            kinds[name[:-1], digits[8:16]] = int(digits[16:24] or "0", 16)
+        elif name.endswith("<"):
+            digits = in_order(digits, kinds.get((name[:-1], digits[8:16])))
         if varying and not name.startswith("@"):
             for part in varying.split(","):
                 offset, length = (2 * int(n) for n in part.split(":"))
                 digits = digits[:offset] + "?" * length + digits[offset + length :]
         out.append(f"{name} {digits}".strip())
     return out
+
+
+def in_order(digits, kind):
+    """A reply with the strings of its list sorted, if it is one that has no order of its own."""
+    strings_each = {wire.GET_CHILDREN: 1, wire.GET_CHILDREN2: 1, wire.WHO_AM_I: 2}.get(kind)
+    frame = bytes.fromhex(digits)
+    if not strings_each or len(frame) <= 24:
+        return digits
+    reader = wire.Reader(frame)
+    reader.at = 20
+    items = []
+    for _ in range(reader.int()):
+        start = reader.at
+        for _ in range(strings_each):
+            reader.buffer()
+        items.append(frame[start : reader.at])
+    return (frame[:24] + b"".join(sorted(items)) + frame[reader.at :]).hex()
 
 
 def record_wire(names):

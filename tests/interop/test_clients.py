@@ -80,10 +80,10 @@ stat /none
 getAcl /a
 getAcl -s /a
 setAcl /a world:anyone:cdrwa
+whoami
 addauth digest bob:secret
 create /bob x auth::cdrwa
 getAcl /bob
-whoami
 setquota -n 5 /a
 setquota -b 100 /a
 listquota /a

@@ -8,9 +8,16 @@ import scenarios
 import zk
 
 
+# Where we differ on purpose: src/ARCHITECTURE.md, "Divergences".
+DIFFERS = {"create_session": "only a handshake makes a session"}
+
+
 @pytest.mark.parametrize("scenario", scenarios.SCENARIOS, ids=lambda s: s.__name__)
 def test_bytes_are_java_s(kind, scenario):
-    golden = (zk.REPO / "tests/golden/wire" / f"{scenario.__name__}.txt").read_text()
+    name = scenario.__name__
+    if kind == zk.OURS and name in DIFFERS:
+        pytest.skip(DIFFERS[name])
+    golden = (zk.REPO / "tests/golden/wire" / f"{name}.txt").read_text()
     played = record.text(record.play(scenario, kind))
     java, other = (record.masked(t.splitlines()) for t in (golden, played))
     difference = list(difflib.unified_diff(java, other, zk.JAVA, kind, n=4, lineterm=""))

@@ -10,6 +10,7 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.apache.zookeeper.AddWatchMode;
@@ -140,6 +141,13 @@ public final class Reconnect {
         zk.create(path, new byte[0], Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
     }
 
+    /** Waits until every event that the server sent before now has been handed to its watcher. */
+    private static void settle(ZooKeeper zk) throws Exception {
+        CountDownLatch reached = new CountDownLatch(1);
+        zk.exists("/", false, (rc, path, ctx, stat) -> reached.countDown(), null);
+        reached.await(10, TimeUnit.SECONDS);
+    }
+
     private static void watchAll(ZooKeeper zk) throws Exception {
         for (String path : new String[] {"/same", "/changed", "/gone", "/grown"}) {
             zk.getData(path, watcher("data " + path), null);
@@ -183,7 +191,7 @@ public final class Reconnect {
         make(other, "/many7" + "x".repeat(200));
         proxy.heal();
         states.await(Watcher.Event.KeeperState.SyncConnected);
-        zk.exists("/", false);
+        settle(zk);
         print("events at reconnection");
         other.setData("/same", new byte[1], -1);
         other.setData("/changed", new byte[1], -1);
@@ -192,9 +200,7 @@ public final class Reconnect {
         make(other, "/never");
         make(other, "/many8" + "x".repeat(200));
         other.delete("/same/child", -1);
-        zk.exists("/", false);
-        zk.sync("/", (rc, path, ctx) -> { }, null);
-        zk.exists("/", false);
+        settle(zk);
         print("events after it");
         zk.close();
         other.close();
