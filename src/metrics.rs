@@ -2,8 +2,9 @@
 //! its own [`ServerMetrics`] shard, so counting is a plain store; a scrape adds the shards up.
 //! Java: `server.ServerMetrics`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Counts up. One writer a shard: a load and a store, no locked instruction.
 #[derive(Debug, Default)]
@@ -75,10 +76,12 @@ impl Summary {
     }
 
     fn add_to(&self, total: &mut SummaryTotal) {
-        total.count += self.count.get();
-        total.sum += self.sum.get();
-        total.min = total.min.min(self.min.load(Relaxed));
-        total.max = total.max.max(self.max.load(Relaxed));
+        total.basics.add_all(&Basics {
+            count: self.count.get(),
+            sum: self.sum.get(),
+            min: self.min.load(Relaxed),
+            max: self.max.load(Relaxed),
+        });
         for (sum, bucket) in total.buckets.iter_mut().zip(&self.buckets) {
             *sum += bucket.get();
         }
@@ -107,20 +110,60 @@ fn bucket_top(bucket: usize) -> i64 {
 /// A summary added up over all shards.
 #[derive(Debug, Clone)]
 pub struct SummaryTotal {
-    pub count: i64,
-    pub sum: i64,
-    min: i64,
-    max: i64,
+    pub basics: Basics,
     buckets: [i64; BUCKETS],
 }
 
 impl Default for SummaryTotal {
     fn default() -> Self {
-        Self { count: 0, sum: 0, min: i64::MAX, max: i64::MIN, buckets: [0; BUCKETS] }
+        Self { basics: Basics::default(), buckets: [0; BUCKETS] }
     }
 }
 
 impl SummaryTotal {
+    /// The value below which a fraction `q` of the observations lie, within a quarter of a power
+    /// of two.
+    pub fn quantile(&self, q: f64) -> i64 {
+        let rank = (q * self.basics.count as f64).ceil().max(1.0) as i64;
+        let mut seen = 0;
+        for (i, n) in self.buckets.iter().enumerate() {
+            seen += n;
+            if seen >= rank {
+                return bucket_top(i).clamp(self.basics.min(), self.basics.max());
+            }
+        }
+        self.basics.max()
+    }
+}
+
+/// Count, sum, minimum and maximum of what was observed, by one thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basics {
+    pub count: i64,
+    pub sum: i64,
+    min: i64,
+    max: i64,
+}
+
+impl Default for Basics {
+    fn default() -> Self {
+        Self { count: 0, sum: 0, min: i64::MAX, max: i64::MIN }
+    }
+}
+
+impl Basics {
+    fn add(&mut self, value: i64) {
+        let one = Self { count: 1, sum: value, min: value, max: value };
+        self.add_all(&one);
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
     /// 0 when nothing was observed, as Java prints it.
     pub fn min(&self) -> i64 {
         if self.count == 0 { 0 } else { self.min }
@@ -133,19 +176,50 @@ impl SummaryTotal {
     pub fn avg(&self) -> f64 {
         if self.count == 0 { 0.0 } else { self.sum as f64 / self.count as f64 }
     }
+}
 
-    /// The value below which a fraction `q` of the observations lie, within a quarter of a power
-    /// of two.
-    pub fn quantile(&self, q: f64) -> i64 {
-        let rank = (q * self.count as f64).ceil().max(1.0) as i64;
-        let mut seen = 0;
-        for (i, n) in self.buckets.iter().enumerate() {
-            seen += n;
-            if seen >= rank {
-                return bucket_top(i).clamp(self.min(), self.max());
+/// Keys of a [`SummarySet`]; values of further keys are not counted, for keys are never forgotten.
+const MAX_KEYS: usize = 1_000;
+
+/// Summaries by a key that turns up as the server runs. Java: `AvgMinMaxCounterSet`.
+#[derive(Debug, Default)]
+pub struct SummarySet(Mutex<BTreeMap<Box<str>, Basics>>);
+
+impl SummarySet {
+    pub fn add(&self, key: &str, value: i64) {
+        let mut by_key = self.lock();
+        if let Some(basics) = by_key.get_mut(key) {
+            basics.add(value);
+        } else if by_key.len() < MAX_KEYS {
+            by_key.entry(key.into()).or_default().add(value);
+        }
+    }
+
+    /// Adds to the namespace of a path, which is its first component; the root has none.
+    pub fn add_to_namespace(&self, path: &str, value: usize) {
+        let below_root = path.strip_prefix('/').unwrap_or_default();
+        let namespace = below_root.split('/').next().unwrap_or_default();
+        if !namespace.is_empty() {
+            self.add(namespace, value as i64);
+        }
+    }
+
+    /// Java keeps the keys, too.
+    fn reset(&self) {
+        self.lock().values_mut().for_each(|basics| *basics = Basics::default());
+    }
+
+    fn add_to(&self, total: &mut BTreeMap<Box<str>, Basics>) {
+        for (key, basics) in &*self.lock() {
+            match total.get_mut(key) {
+                Some(sum) => sum.add_all(basics),
+                None => _ = total.insert(key.clone(), *basics),
             }
         }
-        self.max()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Basics>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -209,6 +283,9 @@ macro_rules! metrics {
             $(pub $advanced: Summary,)*
             /// Of the proposals of a leader.
             pub proposal_sizes: SizeStats,
+            /// Bytes read and written, by the first component of their paths.
+            pub read_per_namespace: SummarySet,
+            pub write_per_namespace: SummarySet,
         }
 
         impl ServerMetrics {
@@ -217,6 +294,8 @@ macro_rules! metrics {
                 $(self.$basic.reset();)*
                 $(self.$advanced.reset();)*
                 self.proposal_sizes.reset();
+                self.read_per_namespace.reset();
+                self.write_per_namespace.reset();
             }
 
             fn add_to(&self, totals: &mut Totals) {
@@ -228,6 +307,8 @@ macro_rules! metrics {
                 $(self.$advanced.add_to(&mut totals.advanced[n].1); n += 1;)*
                 let _ = n;
                 self.proposal_sizes.add_to(&mut totals.proposal_sizes);
+                self.read_per_namespace.add_to(&mut totals.read_per_namespace);
+                self.write_per_namespace.add_to(&mut totals.write_per_namespace);
             }
         }
 
@@ -238,6 +319,8 @@ macro_rules! metrics {
                     basic: vec![$((stringify!($basic), SummaryTotal::default())),*],
                     advanced: vec![$((stringify!($advanced), SummaryTotal::default())),*],
                     proposal_sizes: Sizes { last: -1, min: -1, max: -1 },
+                    read_per_namespace: BTreeMap::new(),
+                    write_per_namespace: BTreeMap::new(),
                 }
             }
         }
@@ -252,6 +335,9 @@ pub struct Totals {
     pub advanced: Vec<(&'static str, SummaryTotal)>,
     /// Of the proposals of a leader.
     pub proposal_sizes: Sizes,
+    /// Bytes read and written, by namespace.
+    pub read_per_namespace: BTreeMap<Box<str>, Basics>,
+    pub write_per_namespace: BTreeMap<Box<str>, Basics>,
 }
 
 // Within each kind in the order of the Java server's hash tables, which `mntr` prints and
@@ -357,7 +443,45 @@ mod tests {
         let totals = registry.totals();
         assert!(totals.counters.contains(&("snap_count", 3)));
         let (_, reads) = totals.advanced.iter().find(|(n, _)| *n == "readlatency").unwrap();
-        assert_eq!((reads.count, reads.min(), reads.max()), (100, 1, 100));
+        let basics = reads.basics;
+        assert_eq!((basics.count, basics.min(), basics.max()), (100, 1, 100));
         assert!((45..=56).contains(&reads.quantile(0.5)), "{}", reads.quantile(0.5));
+    }
+
+    #[test]
+    fn namespaces_are_first_components() {
+        let registry = Registry::default();
+        let (a, b) = (registry.shard(), registry.shard());
+        let reads = [("/", 1), ("/app", 2), ("/app/x", 4), ("/zookeeper/quota", 8), ("", 16)];
+        reads.iter().for_each(|(path, n)| a.read_per_namespace.add_to_namespace(path, *n));
+        b.read_per_namespace.add_to_namespace("/app", 6);
+        let totals = registry.totals().read_per_namespace;
+        let seen: Vec<_> = totals.iter().map(|(ns, t)| (&**ns, t.count, t.sum, t.max())).collect();
+        assert_eq!(seen, [("app", 3, 12, 6), ("zookeeper", 1, 8, 8)]);
+        registry.reset();
+        let totals = registry.totals().read_per_namespace;
+        assert_eq!(totals.get("app"), Some(&Basics::default()));
+    }
+
+    #[test]
+    fn keys_have_a_limit() {
+        let set = SummarySet::default();
+        (0..2 * MAX_KEYS).for_each(|i| set.add(&i.to_string(), 1));
+        set.add("0", 1);
+        let mut all = BTreeMap::new();
+        set.add_to(&mut all);
+        assert_eq!((all.len(), all["0"].count), (MAX_KEYS, 2));
+    }
+
+    #[test]
+    fn sizes_of_the_thread_that_has_some() {
+        let registry = Registry::default();
+        let (_, leader, _) = (registry.shard(), registry.shard(), registry.shard());
+        let none = Sizes { last: -1, min: -1, max: -1 };
+        assert_eq!(registry.totals().proposal_sizes, none);
+        [36, 138, 58].iter().for_each(|size| leader.proposal_sizes.set(*size));
+        assert_eq!(registry.totals().proposal_sizes, Sizes { last: 58, min: 36, max: 138 });
+        registry.reset();
+        assert_eq!(registry.totals().proposal_sizes, none);
     }
 }

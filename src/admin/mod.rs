@@ -32,3 +32,6 @@ pub fn full_version() -> String {
 pub fn answerer(insight: Insight) -> Box<dyn FourLetter> {
     Box::new(Words::new(insight))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::full_version;
 use super::java_text::{average, double};
-use crate::metrics::{Sizes, SummaryTotal, Totals};
+use crate::metrics::{Basics, Sizes, Totals};
 use crate::net::{NetTotals, Serving};
 use crate::pipeline::node::{LearnerReport, NodeReport, RoleReport};
 use crate::tree::{DataTree, DbState, LIMITS, NodeId, QUOTA_ROOT, STATS, StatsTrack};
@@ -127,14 +127,23 @@ pub fn monitor(facts: &Facts) -> Values {
     values.extend(gauges.filter_map(|(key, value)| Some((key.to_owned(), value?))));
     values.extend(quota_gauges(&facts.tree.quotas));
     let Totals { counters, basic, advanced, .. } = &facts.totals;
+    let namespaces = [
+        ("read_per_namespace", &facts.totals.read_per_namespace),
+        ("write_per_namespace", &facts.totals.write_per_namespace),
+    ];
     values.extend(counters.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())));
     for (name, summary) in basic {
-        values.extend(basic_values(name, summary));
+        values.extend(basics(name, &summary.basics));
     }
     for (name, summary) in advanced {
-        values.extend(basic_values(name, summary));
+        values.extend(basics(name, &summary.basics));
         let quantiles = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)];
         values.extend(quantiles.map(|(p, q)| (format!("{p}_{name}"), summary.quantile(q).into())));
+    }
+    for (name, set) in namespaces {
+        values.extend(
+            set.iter().flat_map(|(key, summary)| basics(&format!("{key}_{name}"), summary)),
+        );
     }
     values
 }
@@ -185,11 +194,6 @@ pub fn gauges(facts: &Facts) -> [(&'static str, Option<Value>); 34] {
     let leading = learners.map(|l| facts.now - l.leading_since);
     let Sizes { last, min, max } = totals.proposal_sizes;
     let proposal = |size: i64| learners.and_then(|_| whole(size));
-    let observers = match mode(facts) {
-        // A follower has none, for it does not serve them.
-        "follower" => whole(0),
-        _ => of_leader(|l| l.synced_observers as i64),
-    };
     [
         ("ephemerals_count", count(tree.ephemerals)),
         ("num_alive_connections", whole(net.connections)),
@@ -209,7 +213,7 @@ pub fn gauges(facts: &Facts) -> [(&'static str, Option<Value>); 34] {
         ("connection_drop_probability", Some(Value::Real(net.drop_probability))),
         ("watch_count", count(tree.watches)),
         ("synced_non_voting_followers", of_leader(|l| l.synced_non_voting_followers as i64)),
-        ("synced_observers", observers),
+        ("synced_observers", of_leader(|l| l.synced_observers as i64)),
         ("auth_failed_count", whole(net.auth_failed)),
         ("min_latency", whole(net.min_latency)),
         ("max_file_descriptor_count", whole(facts.max_open_files)),
@@ -242,7 +246,7 @@ fn quota_gauges(quotas: &BTreeMap<String, Quota>) -> Values {
     values
 }
 
-fn basic_values(name: &str, summary: &SummaryTotal) -> [(String, Value); 5] {
+fn basics(name: &str, summary: &Basics) -> [(String, Value); 5] {
     [
         (format!("avg_{name}"), Value::Real(average(summary.avg()))),
         (format!("min_{name}"), summary.min().into()),

@@ -139,11 +139,7 @@ impl Words {
             _ => String::new(),
         };
         let ephemerals = sessions::ephemerals(&self.insight.db.read().tree);
-        let connections = connections::expiries(&self.connections(clients));
-        format!(
-            "SessionTracker dump:\n{tracker}ephemeral nodes dump:\n{ephemerals}\
-             Connections dump:\n{connections}"
-        )
+        dump(&tracker, &ephemerals, &self.connections(clients))
     }
 
     /// What `mntr` prints, and whoever else shows the server's state.
@@ -164,8 +160,17 @@ impl Words {
     }
 }
 
+/// `dump` (A-8).
+pub fn dump(tracker: &str, ephemerals: &str, connections: &[ConnInfo]) -> String {
+    let connections = connections::expiries(connections);
+    format!(
+        "SessionTracker dump:\n{tracker}ephemeral nodes dump:\n{ephemerals}\
+         Connections dump:\n{connections}"
+    )
+}
+
 /// `srvr`; with connections, `stat` (A-11).
-fn stat(facts: &Facts, connections: Option<&[ConnInfo]>) -> String {
+pub fn stat(facts: &Facts, connections: Option<&[ConnInfo]>) -> String {
     let Facts { net, tree, .. } = facts;
     let mode = mode(facts);
     let mut out = format!("Zookeeper version: {}\n", full_version());

@@ -215,7 +215,11 @@ impl IoThread {
             options: &shared.options,
             server: &shared.view,
             serving: shared.view.serving(),
-            view: ReadView { state: &state, auth: &shared.auth },
+            view: ReadView {
+                state: &state,
+                auth: &shared.auth,
+                reads: &self.metrics.read_per_namespace,
+            },
             enforce: shared.enforce.as_ref(),
             admit: &mut |kind| shared.throttle.admit(kind, now, &self.metrics),
             received: self.received,

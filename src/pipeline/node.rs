@@ -34,6 +34,7 @@ pub use authority::Authority;
 pub use following::Following;
 pub use leading::Leading;
 pub use outputs::{Command, LinkCommand, LogOrder, Outputs, RoleReport};
+use report::count_writes;
 pub use report::{LearnerReport, NodeReport};
 
 /// The time, given with every event. Both in ms.
@@ -491,7 +492,10 @@ impl Node {
         }
         while let Some(work) = self.ready.pop_front() {
             let zxid = match &work {
-                Work::Txn { record, .. } => Some(record.header.zxid),
+                Work::Txn { record, .. } => {
+                    count_writes(&record.txn, &self.metrics.write_per_namespace);
+                    Some(record.header.zxid)
+                }
                 _ => None,
             };
             let change = self.stage.perform(work, db, &mut out.io);

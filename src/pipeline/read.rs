@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::ConnId;
 use crate::auth::{Registry, mask_digests};
+use crate::metrics::SummarySet;
 use crate::tree::{AclId, DataTree, DbState, Node, NodeId, WatchKind, WatcherId, set_watches};
 use crate::wire::jute::Result as Decoded;
 use crate::wire::op::WatcherType;
@@ -16,6 +17,9 @@ use crate::wire::{DecodeError, ErrorCode, EventType, Id, Put, Reader, Record, co
 /// A multiRead whose reply would become longer than this, in bytes, fails (−5): a small request
 /// must not make the server build gigabytes.
 const MAX_MULTI_REPLY: usize = 128 << 20;
+
+/// Bytes of an encoded stat.
+const STAT_BYTES: usize = 68;
 
 /// Whether a request is answered here.
 pub fn is_read(op: i32) -> bool {
@@ -53,6 +57,7 @@ pub struct Viewer<'a> {
 pub struct ReadView<'a> {
     pub state: &'a DbState,
     pub auth: &'a Registry,
+    pub reads: &'a SummarySet,
 }
 
 /// Why a read gave no body.
@@ -141,6 +146,7 @@ impl<'a> ReadView<'a> {
                 let node = self.readable(v, &path)?;
                 self.watch(v, &path, watch, WatchKind::Data);
                 put_data(out, node);
+                self.count(&path, node.data_len());
                 Ok(())
             }
             code::EXISTS => self.exists(v, r, out),
@@ -148,7 +154,7 @@ impl<'a> ReadView<'a> {
                 let (path, watch) = (path(r)?, r.bool()?);
                 let id = self.lookup_readable(v, &path)?;
                 self.watch(v, &path, watch, WatchKind::Child);
-                self.put_children(out, id);
+                self.put_children(out, &path, id);
                 if op == code::GET_CHILDREN2 {
                     self.tree().node(id).stat().write(out);
                 }
@@ -213,12 +219,23 @@ impl<'a> ReadView<'a> {
         // A node that is missing can be waited for.
         self.watch(v, &path, watch, WatchKind::Data);
         node.ok_or(ErrorCode::NoNode)?.stat().write(out);
+        self.count(&path, 0);
         Ok(())
     }
 
-    fn put_children(&self, out: &mut Vec<u8>, id: NodeId) {
+    fn put_children(&self, out: &mut Vec<u8>, path: &str, id: NodeId) {
+        let mut bytes = 0;
         out.put_count(self.tree().node(id).num_children());
-        self.tree().children(id).for_each(|name| out.put_str(name));
+        for name in self.tree().children(id) {
+            out.put_str(name);
+            bytes += name.len();
+        }
+        self.count(path, bytes);
+    }
+
+    /// Java counts a stat with every read, sent or not.
+    fn count(&self, path: &str, bytes: usize) {
+        self.reads.add_to_namespace(path, path.len() + STAT_BYTES + bytes);
     }
 
     fn get_acl(&self, v: &Viewer<'_>, r: &mut Reader<'_>, out: &mut Vec<u8>) -> Answer {
@@ -252,9 +269,11 @@ impl<'a> ReadView<'a> {
                 Ok(id) => {
                     MultiHeader { op: header.op, done: false, err: 0 }.write(out);
                     if header.op == code::GET_DATA {
-                        put_data(out, self.tree().node(id));
+                        let node = self.tree().node(id);
+                        put_data(out, node);
+                        self.count(&path, node.data_len());
                     } else {
-                        self.put_children(out, id);
+                        self.put_children(out, &path, id);
                     }
                 }
                 Err(e) => {

@@ -62,7 +62,7 @@ impl World {
             options: &self.options,
             server: &self.server,
             serving: self.serving,
-            view: ReadView { state: &state, auth: &self.auth },
+            view: ReadView { state: &state, auth: &self.auth, reads: &Default::default() },
             enforce: self.enforce.as_ref(),
             admit: &mut |_| admits,
             received: self.now,

@@ -1,10 +1,13 @@
-//! What a node tells about itself when somebody asks (`mntr`, `conf`, `dump`). Only looks.
+//! What a node tells about itself when somebody asks (`mntr`, `conf`, `dump`), and what it counts
+//! for that.
 
 use std::sync::Arc;
 
 use super::{Node, Role};
 use crate::config::QuorumConfig;
+use crate::metrics::SummarySet;
 use crate::session::SessionDump;
+use crate::wire::Txn;
 
 /// State that the metrics show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,5 +75,26 @@ impl Node {
             Role::Following(f) => f.sessions.as_ref().map(|s| s.dump()),
             Role::Draining { .. } | Role::Looking => None,
         }
+    }
+}
+
+/// Counts what a transaction writes, by namespace: the length of its path and its data.
+pub(super) fn count_writes(txn: &Txn, writes: &SummarySet) {
+    let count = |path: &str, data: Option<&[u8]>| {
+        writes.add_to_namespace(path, path.len() + data.map_or(0, <[u8]>::len));
+    };
+    match txn {
+        Txn::Create(t) | Txn::Create2(t) => count(&t.path, t.data.as_deref()),
+        Txn::CreateContainer(t) => count(&t.path, t.data.as_deref()),
+        Txn::CreateTtl(t) => count(&t.path, t.data.as_deref()),
+        Txn::SetData(t) | Txn::Reconfig(t) => count(&t.path, t.data.as_deref()),
+        Txn::Delete(path) | Txn::DeleteContainer(path) => count(path, None),
+        Txn::CloseSession(Some(paths)) => paths.iter().for_each(|path| count(path, None)),
+        Txn::Multi(txns) => txns.iter().for_each(|txn| count_writes(txn, writes)),
+        Txn::CloseSession(None)
+        | Txn::CreateSession(_)
+        | Txn::SetAcl(_)
+        | Txn::Check(..)
+        | Txn::Error(_) => {}
     }
 }

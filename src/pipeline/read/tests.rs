@@ -59,7 +59,7 @@ fn watch_request(path: &str, mode: i32) -> Vec<u8> {
 fn frames(db: &Db, ids: &[Id], op: i32, body: &[u8]) -> Vec<(ReplyHeader, Vec<u8>)> {
     let auth = Registry::new(&AuthConfig::default()).unwrap();
     let state = db.read();
-    let view = ReadView { state: &state, auth: &auth };
+    let view = ReadView { state: &state, auth: &auth, reads: &Default::default() };
     let mut out = b"before".to_vec();
     let viewer = Viewer { conn: ConnId(1), session: 5, ids };
     let decoded = view.answer(&viewer, 77, op, body, &mut out);
