@@ -1,6 +1,6 @@
 //! The corridor that requests walk, one station a file, in order:
-//! [`prep`] → (log thread, learners) → [`commit`], led by [`node`]; reads are answered by [`read`] on
-//! the connection's own I/O thread. Pure: no socket, file, thread or clock; time is an argument.
+//! [`prep`] → (log thread, learners) → [`commit`], led by [`node`]; reads are answered by [`read`]
+//! on the connection's own I/O thread. Pure: no socket, file, thread or clock; time is an argument.
 //!
 //! The values that move along it are defined here.
 

@@ -142,7 +142,7 @@ impl BlueThrottle {
 /// Limits on requests in process, i.e. read from a connection and not answered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestLimits {
-    /// `globalOutstandingLimit`: above it, connections that wait for an answer are not read (C-101).
+    /// `globalOutstandingLimit`: above it, connections that await an answer are not read (C-101).
     pub global_outstanding: i64,
     /// `request_throttle_max_requests`: from here on nothing new is taken; 0 for no limit (C-103).
     pub throttle_max_requests: i64,

@@ -146,7 +146,7 @@ fn when_all_snapshots_are_damaged_nothing_starts() {
 
 #[test]
 fn the_end_of_the_log_is_made_good() {
-    // A file with a header only, one of zeros, one that is empty: gone, so that their names are free.
+    // A file with a header only, one of zeros, an empty one: gone, so that their names are free.
     let header = b"ZKLG\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00";
     for bytes in [&b""[..], &[0; 4096], header] {
         let mem = written(3, &[]);

@@ -194,7 +194,7 @@ pub fn load_newest(
             Err(e) => log::warn!("problem reading snap file {}: {e}", file.path.display()),
         }
     }
-    // Java leaves half a `snapshot.0` when its first start is interrupted; there was nothing before.
+    // Java leaves half a `snapshot.0` when its first start is cut short; there was nothing before.
     match snapshots(disk, dir)?.first() {
         Some(newest) if tried > 0 || newest.zxid > 0 => {
             Err(StorageError::NoValidSnapshot { dir: dir.into(), newest: newest.zxid })

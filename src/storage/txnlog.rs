@@ -18,7 +18,8 @@ pub struct LogOptions {
     pub preallocate: u64,
     /// `zookeeper.forceSync`: off, nothing is fsynced and a power cut loses what was acknowledged.
     pub force_sync: bool,
-    /// Bytes after which a new file is begun; 0: only at snapshots. `zookeeper.txnLogSizeLimitInKb`.
+    /// Bytes after which a new file is begun; 0: only at snapshots.
+    /// `zookeeper.txnLogSizeLimitInKb`.
     pub size_limit: u64,
 }
 

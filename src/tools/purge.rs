@@ -14,7 +14,8 @@ Usage:
 PurgeTxnLog dataLogDir [snapDir] -n count
 \tdataLogDir -- path to the txn log directory
 \tsnapDir -- path to the snapshot directory
-\tcount -- the number of old snaps/logs you want to keep, value should be greater than or equal to 3";
+\tcount -- the number of old snaps/logs you want to keep, value should be \
+greater than or equal to 3";
 
 /// The least number of snapshots to keep.
 const MIN_COUNT: usize = 3;

@@ -236,7 +236,7 @@ impl DataTree {
         Ok(Some(node.stat()))
     }
 
-    /// A child was created: sets cversion (−1: one more than now) and pzxid, but never back (C-121).
+    /// A child was created: sets cversion (−1: one more than now) and pzxid, never back (C-121).
     fn raise_cversion(&mut self, parent: NodeId, path: &str, cversion: i32, zxid: i64) {
         let now = self.slab.get(parent).cversion;
         let cversion = if cversion == -1 { now.wrapping_add(1) } else { cversion };

@@ -196,7 +196,9 @@ record! {
     /// exists, getData, getChildren, getChildren2.
     ReadRequest { path: String, watch: bool }
 }
-record! { CreateRequest { path: String, data: Option<Box<[u8]>>, acl: Option<Vec<Acl>>, flags: i32 } }
+record! {
+    CreateRequest { path: String, data: Option<Box<[u8]>>, acl: Option<Vec<Acl>>, flags: i32 }
+}
 record! {
     CreateTtlRequest {
         path: String,

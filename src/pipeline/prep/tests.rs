@@ -1,3 +1,5 @@
+//! Prep, op by op: the order of its checks, rollback, what is pending, any history.
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
