@@ -134,6 +134,9 @@ impl CommitThread {
     fn stop(self) {
         self.view.set_serving(Serving::No);
         log::info!("shutting down");
+        if let Some(peers) = self.peers {
+            peers.stop();
+        }
     }
 }
 

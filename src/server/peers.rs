@@ -119,6 +119,14 @@ impl Peers {
         }
     }
 
+    /// Leaves the ensemble. The election links go first: peers that then lose the link to their
+    /// leader know it to be gone, and need not wait for its vote.
+    pub fn stop(self) {
+        self.mesh.stop();
+        drop(self.acceptors);
+        lock(&self.shared.links).values().for_each(Link::close);
+    }
+
     /// Accepts learners on every quorum address of this server.
     fn listen(&mut self) {
         for address in &self.own {
