@@ -9,6 +9,7 @@ use super::history::{CommittedLog, CommittedTxn};
 use super::outbox::IoOutbox;
 use super::reply::{self, Answer};
 use super::{CloseReason, ConnId, ToIo};
+use crate::metrics::ServerMetrics;
 use crate::tree::{Applied, DbState, Trigger, WatcherId};
 use crate::wire::op::{EventType, STATE_SYNC_CONNECTED, xid};
 use crate::wire::proto::{PathRequest, ReplyHeader};
@@ -109,9 +110,12 @@ impl CommitStage {
         work: Work,
         db: &mut DbState,
         io: &mut IoOutbox,
+        metrics: &ServerMetrics,
     ) -> Option<SessionChange> {
         match work {
-            Work::Txn { record, bytes, origin } => self.apply(*record, bytes, origin, db, io),
+            Work::Txn { record, bytes, origin } => {
+                self.apply(*record, bytes, origin, db, io, metrics)
+            }
             Work::Sync { to, path } => {
                 let zxid = db.tree.last_zxid();
                 io.reply(to.conn, to.slot, zxid, false, |out| {
@@ -142,13 +146,14 @@ impl CommitStage {
         origin: Origin,
         db: &mut DbState,
         io: &mut IoOutbox,
+        metrics: &ServerMetrics,
     ) -> Option<SessionChange> {
         let zxid = record.header.zxid;
         let (tree, watches) = db.split();
         let applied = tree.apply_record(&record, &mut self.triggers);
         self.ring.push(CommittedTxn { zxid, bytes });
         for trigger in self.triggers.drain(..) {
-            let mut run = EventRun { zxid, conns: &mut self.watchers, last: None };
+            let mut run = EventRun { zxid, conns: &mut self.watchers, metrics, last: None };
             watches.fire(&trigger, |watcher, kind, path, acl| {
                 run.add(watcher, kind, path, acl, io);
             });
@@ -196,6 +201,7 @@ fn session_change(record: &TxnRecord, err: i32, origin: Origin) -> Option<Sessio
 struct EventRun<'a> {
     zxid: i64,
     conns: &'a mut Vec<ConnId>,
+    metrics: &'a ServerMetrics,
     last: Option<(EventType, String, Arc<[Acl]>)>,
 }
 
@@ -218,6 +224,13 @@ impl EventRun<'_> {
 
     fn flush(&mut self, io: &mut IoOutbox) {
         if let Some((kind, path, acl)) = self.last.take() {
+            let watchers = match kind {
+                EventType::NodeCreated => &self.metrics.node_created_watch_count,
+                EventType::NodeDeleted => &self.metrics.node_deleted_watch_count,
+                EventType::NodeDataChanged => &self.metrics.node_changed_watch_count,
+                _ => &self.metrics.node_children_watch_count,
+            };
+            watchers.add(self.conns.len() as i64);
             io.event(&event_frame(self.zxid, kind, path), &acl, self.conns);
             self.conns.clear();
         }

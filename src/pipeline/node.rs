@@ -471,7 +471,11 @@ impl Node {
     /// Everything in flight up to `zxid` is committed.
     fn commit_upto(&mut self, zxid: i64) {
         while self.in_flight.front().is_some_and(|f| f.zxid <= zxid) {
-            self.ready.extend(self.in_flight.pop_front().map(|f| f.work));
+            let Some(InFlight { work, .. }) = self.in_flight.pop_front() else { break };
+            if let (Work::Txn { .. }, Role::Leading(_)) = (&work, &self.role) {
+                self.metrics.commit_count.add(1);
+            }
+            self.ready.push_back(work);
         }
     }
 
@@ -490,6 +494,7 @@ impl Node {
             self.on_tree_replaced(cx, out);
             self.run_role(cx, out);
         }
+        let mismatches = db.tree.digest_mismatches();
         while let Some(work) = self.ready.pop_front() {
             let zxid = match &work {
                 Work::Txn { record, .. } => {
@@ -498,7 +503,7 @@ impl Node {
                 }
                 _ => None,
             };
-            let change = self.stage.perform(work, db, &mut out.io);
+            let change = self.stage.perform(work, db, &mut out.io, &self.metrics);
             if let Some(zxid) = zxid {
                 self.on_applied(zxid);
             }
@@ -506,6 +511,8 @@ impl Node {
                 self.on_session_change(change, out);
             }
         }
+        let mismatches = db.tree.digest_mismatches() - mismatches;
+        self.metrics.digest_mismatches_count.add(mismatches as i64);
         out.applied = db.tree.last_zxid();
         self.maybe_snapshot(&db.tree, out);
     }

@@ -64,6 +64,8 @@ impl LogThread {
     }
 
     fn execute(&mut self, commands: Vec<LogCommand>) -> Result<(), StorageError> {
+        let is_append = |c: &&LogCommand| matches!(c, LogCommand::Append { .. });
+        let appended = commands.iter().filter(is_append).count() as i64;
         let mut reports = Vec::new();
         self.worker.execute(commands, &mut reports)?;
         let mut done = None;
@@ -71,7 +73,9 @@ impl LogThread {
             match report {
                 LogEvent::Durable(token) => done = Some(token),
                 LogEvent::Committed(committed) => {
-                    self.metrics.fsynctime.add(committed.sync.as_millis() as i64);
+                    let took_ms = committed.sync.as_millis() as i64;
+                    self.metrics.fsynctime.add(took_ms);
+                    self.metrics.sync_processor_queue_flush_time_ms.add(took_ms);
                     if is_slow(&committed, self.slow) {
                         log::warn!(
                             "fsync-ing the write ahead log took {}ms which will adversely effect \
@@ -86,6 +90,10 @@ impl LogThread {
                     log::info!("{} is durable", file.path.display())
                 }
             }
+        }
+        if appended > 0 {
+            self.metrics.sync_processor_request_queued.add(appended);
+            self.metrics.sync_processor_batch_size.add(appended);
         }
         if let Some(token) = done {
             // The commit thread is gone only when the server ends.

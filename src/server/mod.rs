@@ -25,10 +25,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::auth::EnforceAuth;
 use crate::config::Config;
-use crate::metrics;
+use crate::metrics::{self, ServerMetrics};
 use crate::net::{self, Backend, FourLetter, ListenAddress, NetHandle, ServerView, Submit};
 use crate::pipeline::IoEvent;
 use crate::pipeline::node::{Event, Node};
+use crate::storage::recovery::RecoveryStats;
 use crate::sys;
 use crate::tree::{Db, Seed, Watches};
 use boot::StorageSettings;
@@ -125,6 +126,7 @@ impl Server {
 
         let unexpected = |e: io::Error| Failure::new(exit::UNEXPECTED_ERROR, e);
         let metrics = Arc::new(metrics::Registry::default());
+        count_recovery(&stats, &metrics.shard());
         let watches = Watches::new(Seed(boot::random(), boot::random()));
         let db = Arc::new(Db::new(tree, watches));
         let (events, received) = bounded(EVENTS_MAX);
@@ -185,6 +187,15 @@ impl Server {
         let _ = self.commit.join();
         let _ = self.log.join();
     }
+}
+
+/// What the start took.
+fn count_recovery(stats: &RecoveryStats, metrics: &ServerMetrics) {
+    metrics.startup_snap_load_time.add(stats.snapshot_ms);
+    metrics.startup_txns_load_time.add(stats.replay_ms);
+    metrics.startup_txns_loaded.add(stats.txns as i64);
+    metrics.dbinittime.add(stats.snapshot_ms + stats.replay_ms);
+    metrics.digest_mismatches_count.add(stats.digest_mismatches as i64);
 }
 
 fn spawn_commit_thread(

@@ -119,6 +119,7 @@ impl Node {
         self.in_flight.push_back(InFlight { zxid, work });
         self.append(zxid, Arc::clone(&bytes), out);
         if let Role::Leading(leading) = &mut self.role {
+            self.metrics.proposal_count.add(1);
             self.metrics.proposal_sizes.set(bytes.len());
             leading.core.propose(zxid, bytes, &mut leading.out);
         }

@@ -260,6 +260,7 @@ impl Node {
             }
             LearnerOutput::InstallSnapshot { zxid } => self.install_snapshot(zxid, out),
             LearnerOutput::Append { zxid, bytes } => {
+                self.metrics.learner_proposal_received_count.add(1);
                 if following.observer && !self.settings.observer_logs {
                     self.appended = zxid;
                 } else {
@@ -267,6 +268,7 @@ impl Node {
                 }
             }
             LearnerOutput::Commit(record, bytes) => {
+                self.metrics.learner_commit_received_count.add(1);
                 let origin = following.origin_of(&record);
                 self.ready.push_back(Work::Txn { record, bytes, origin });
             }
