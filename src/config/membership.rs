@@ -304,6 +304,17 @@ impl QuorumConfig {
         self.servers.values().filter(|server| server.role == Role::Observer)
     }
 
+    /// What this configuration makes of a server: who is not in it may follow without a vote.
+    pub fn role_of(&self, id: i64) -> Role {
+        self.servers.get(&id).map_or(Role::Participant, |server| server.role)
+    }
+
+    /// Whether the other has the same servers, groups and weights, whatever its version.
+    pub fn has_members_of(&self, other: &QuorumConfig) -> bool {
+        let unversioned = |config: &QuorumConfig| config.dynamic_file_text(false);
+        unversioned(self) == unversioned(other)
+    }
+
     /// The content of a dynamic file (Java's `writeDynamicConfig`): the lines in the order of
     /// their text, the version only in `.dynamic.next`, no line end after the last.
     pub fn dynamic_file_text(&self, keep_version: bool) -> String {

@@ -35,6 +35,23 @@ pub fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
+/// The reverse of [`latin1`]; what has no place in Latin-1 is escaped.
+pub fn to_latin1(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut units = [0; 2];
+    for c in text.chars() {
+        match u8::try_from(c) {
+            Ok(byte) => bytes.push(byte),
+            Err(_) => {
+                for unit in c.encode_utf16(&mut units) {
+                    bytes.extend(format!("\\u{unit:04x}").into_bytes());
+                }
+            }
+        }
+    }
+    bytes
+}
+
 /// Splits `text` into entries, in the order of the text. A key may occur more than once;
 /// the last one counts ([`last_of_each`]).
 pub fn parse(text: &str) -> Result<Vec<Entry>, Malformed> {

@@ -85,16 +85,31 @@ impl Counts {
     }
 }
 
-/// Tells the acceptor to end.
+/// The way to the acceptor: tells it to listen elsewhere, or to end.
 #[derive(Debug)]
-pub struct AcceptorStop {
+pub struct Door {
     stop: AtomicBool,
+    elsewhere: Mutex<Option<ListenAddress>>,
     waker: Waker,
 }
 
-impl AcceptorStop {
+impl Door {
     pub fn stop(&self) {
         self.stop.store(true, Relaxed);
+        self.wake();
+    }
+
+    /// New clients are to come to this address instead of the first one; those who are in stay.
+    pub fn move_to(&self, address: ListenAddress) {
+        *self.elsewhere() = Some(address);
+        self.wake();
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, Option<ListenAddress>> {
+        self.elsewhere.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn wake(&self) {
         if let Err(e) = self.waker.wake() {
             log::error!("cannot wake the acceptor: {e}");
         }
@@ -106,7 +121,7 @@ pub struct Acceptor {
     shared: Arc<Shared>,
     metrics: Arc<ServerMetrics>,
     poll: Poll,
-    stop: Arc<AcceptorStop>,
+    door: Arc<Door>,
     listeners: Vec<TcpListener>,
     next_thread: usize,
     last_log: i64,
@@ -118,10 +133,11 @@ impl Acceptor {
         shared: Arc<Shared>,
         metrics: Arc<ServerMetrics>,
         listeners: Vec<std::net::TcpListener>,
-    ) -> io::Result<(Self, Arc<AcceptorStop>)> {
+    ) -> io::Result<(Self, Arc<Door>)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
-        let stop = Arc::new(AcceptorStop { stop: AtomicBool::new(false), waker });
+        let elsewhere = Mutex::default();
+        let door = Arc::new(Door { stop: AtomicBool::new(false), elsewhere, waker });
         let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
         for (i, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(i), Interest::READABLE)?;
@@ -130,23 +146,27 @@ impl Acceptor {
             shared,
             metrics,
             poll,
-            stop: Arc::clone(&stop),
+            door: Arc::clone(&door),
             listeners,
             next_thread: 0,
             last_log: -LOG_INTERVAL,
             unlogged: 0,
         };
-        Ok((acceptor, stop))
+        Ok((acceptor, door))
     }
 
     pub fn run(mut self) {
         let mut events = Events::with_capacity(16);
         let mut pause = None;
-        while !self.stop.stop.load(Relaxed) {
+        while !self.door.stop.load(Relaxed) {
             match self.poll.poll(&mut events, pause) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => panic!("epoll fails on the acceptor: {e}"),
+            }
+            let elsewhere = self.door.elsewhere().take();
+            if let Some(address) = elsewhere {
+                self.move_to(address);
             }
             pause = None;
             for listener in 0..self.listeners.len() {
@@ -154,6 +174,23 @@ impl Acceptor {
                     pause = Some(PAUSE);
                 }
             }
+        }
+    }
+
+    /// The old port is closed first: the new one may be the same at another interface.
+    fn move_to(&mut self, address: ListenAddress) {
+        if !self.listeners.is_empty() {
+            self.listeners.remove(0);
+        }
+        let moved = bind(address).and_then(|listener| {
+            let mut listener = TcpListener::from_std(listener);
+            self.poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
+            self.listeners.insert(0, listener);
+            Ok(())
+        });
+        match moved {
+            Ok(()) => log::info!("binding to port {}", address.addr),
+            Err(e) => log::error!("Error reconfiguring client port to {}: {e}", address.addr),
         }
     }
 

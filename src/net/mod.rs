@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use mio::{Poll, Waker};
 
-pub use acceptor::bind;
+pub use acceptor::{Door, bind};
 pub use options::{ListenAddress, Options};
 pub use round::Word;
 pub use stats::{ConnInfo, NetTotals};
@@ -36,7 +36,7 @@ use crate::metrics::{self, ServerMetrics};
 use crate::pipeline::throttle::{BlueThrottle, SessionKind};
 use crate::pipeline::{IoEvent, ToIo};
 use crate::tree::Db;
-use acceptor::{Acceptor, AcceptorStop, Counts};
+use acceptor::{Acceptor, Counts};
 use inbox::{Inbox, Mail};
 use io_thread::IoThread;
 use stats::NetStats;
@@ -199,7 +199,7 @@ impl Clients {
 pub struct NetHandle {
     clients: Clients,
     addresses: Vec<SocketAddr>,
-    acceptor: Arc<AcceptorStop>,
+    door: Arc<Door>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -230,7 +230,7 @@ pub fn start(
         options,
     });
     let clients = Clients { shared: Arc::clone(&shared) };
-    let (acceptor, stop) = Acceptor::new(Arc::clone(&shared), metrics.shard(), listeners)?;
+    let (acceptor, door) = Acceptor::new(Arc::clone(&shared), metrics.shard(), listeners)?;
     let (words, asked) = bounded(MAX_WAITING_WORDS);
     let mut threads = Vec::new();
     for (i, poll) in polls.into_iter().enumerate() {
@@ -241,7 +241,7 @@ pub fn start(
     let answers = clients.clone();
     threads.push(spawn("admin".into(), move || answer_words(&asked, four_letter, &answers))?);
     threads.push(spawn("acceptor".into(), move || acceptor.run())?);
-    Ok(NetHandle { clients, addresses, acceptor: stop, threads })
+    Ok(NetHandle { clients, addresses, door, threads })
 }
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
@@ -261,7 +261,11 @@ impl NetHandle {
         &self.clients
     }
 
-    /// Where it listens, in the order of the listeners.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// Where it listened at first, in the order of the listeners.
     pub fn local_addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -269,7 +273,7 @@ impl NetHandle {
     /// Stops accepting, closes every connection and waits for the threads. The commit thread must
     /// still take what is submitted until this returns.
     pub fn shutdown(self) {
-        self.acceptor.stop();
+        self.door.stop();
         self.clients.post_all(|| Mail::Shutdown);
         for thread in self.threads {
             if thread.join().is_err() {

@@ -9,8 +9,9 @@ use super::history::{CommittedLog, CommittedTxn};
 use super::outbox::IoOutbox;
 use super::reply::{self, Answer};
 use super::{CloseReason, ConnId, ToIo};
+use crate::config::QuorumConfig;
 use crate::metrics::ServerMetrics;
-use crate::tree::{Applied, DbState, Trigger, WatcherId};
+use crate::tree::{Applied, DbState, Trigger, WatcherId, Watches};
 use crate::wire::op::{EventType, STATE_SYNC_CONNECTED, xid};
 use crate::wire::proto::{PathRequest, ReplyHeader};
 use crate::wire::{Acl, ErrorCode, Put, Record, Txn, TxnRecord, code};
@@ -44,6 +45,12 @@ pub enum Work {
         record: Box<TxnRecord>,
         bytes: Arc<[u8]>,
         origin: Origin,
+    },
+    /// The configuration in force, to be shown by its node.
+    Config {
+        config: Arc<QuorumConfig>,
+        /// Wall clock, ms.
+        time: i64,
     },
     /// A `sync` whose answer is due now.
     Sync {
@@ -116,6 +123,10 @@ impl CommitStage {
             Work::Txn { record, bytes, origin } => {
                 self.apply(*record, bytes, origin, db, io, metrics)
             }
+            Work::Config { config, time } => {
+                self.show_config(&config, time, db, io, metrics);
+                None
+            }
             Work::Sync { to, path } => {
                 let zxid = db.tree.last_zxid();
                 io.reply(to.conn, to.slot, zxid, false, |out| {
@@ -138,6 +149,36 @@ impl CommitStage {
         }
     }
 
+    fn show_config(
+        &mut self,
+        config: &QuorumConfig,
+        time: i64,
+        db: &mut DbState,
+        io: &mut IoOutbox,
+        metrics: &ServerMetrics,
+    ) {
+        let (tree, watches) = db.split();
+        tree.init_config(&config.to_string(), config.version, time, &mut self.triggers);
+        self.fire(config.version, watches, io, metrics);
+    }
+
+    /// Tells watchers of what has changed.
+    fn fire(
+        &mut self,
+        zxid: i64,
+        watches: &mut Watches,
+        io: &mut IoOutbox,
+        metrics: &ServerMetrics,
+    ) {
+        for trigger in self.triggers.drain(..) {
+            let mut run = EventRun { zxid, conns: &mut self.watchers, metrics, last: None };
+            watches.fire(&trigger, |watcher, kind, path, acl| {
+                run.add(watcher, kind, path, acl, io);
+            });
+            run.flush(io);
+        }
+    }
+
     /// Applies a transaction that nobody waits for, e.g. when memory is brought up to the log.
     pub fn apply(
         &mut self,
@@ -152,13 +193,7 @@ impl CommitStage {
         let (tree, watches) = db.split();
         let applied = tree.apply_record(&record, &mut self.triggers);
         self.ring.push(CommittedTxn { zxid, bytes });
-        for trigger in self.triggers.drain(..) {
-            let mut run = EventRun { zxid, conns: &mut self.watchers, metrics, last: None };
-            watches.fire(&trigger, |watcher, kind, path, acl| {
-                run.add(watcher, kind, path, acl, io);
-            });
-            run.flush(io);
-        }
+        self.fire(zxid, watches, io, metrics);
         if let Origin::Client(to) = origin {
             answer(to, &record, &applied, io);
         }

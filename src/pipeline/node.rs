@@ -8,6 +8,7 @@ mod clients;
 mod following;
 mod leading;
 mod looking;
+mod membership;
 mod outputs;
 mod report;
 
@@ -18,7 +19,7 @@ use super::commit::{CommitStage, Origin, SessionChange, Work};
 use super::history::CommittedLog;
 use super::{CloseReason, ConnId, IoEvent, ToIo};
 use crate::auth;
-use crate::config::{QuorumConfig, ServerSpec};
+use crate::config::{Address, QuorumConfig};
 use crate::hash::IdMap;
 use crate::metrics::ServerMetrics;
 use crate::quorum::Election;
@@ -29,6 +30,7 @@ use crate::storage::{LogCommand, SnapshotPolicy, Token};
 use crate::tree::{DataTree, DbState};
 use crate::wire::election::Notification;
 use crate::wire::quorum::QuorumPacket;
+use membership::Membership;
 
 pub use authority::Authority;
 pub use following::Following;
@@ -83,6 +85,10 @@ pub struct NodeSettings {
 #[derive(Debug, Clone)]
 pub struct QuorumSettings {
     pub config: Arc<QuorumConfig>,
+    /// Proposed and not known to be decided.
+    pub last_seen: Option<Arc<QuorumConfig>>,
+    /// Where clients connect.
+    pub client_address: Option<Address>,
     pub election: election::Settings,
 }
 
@@ -217,7 +223,9 @@ pub struct Node {
     metrics: Arc<ServerMetrics>,
     role: Role,
     election: Option<Election>,
-    config: Arc<QuorumConfig>,
+    membership: Membership,
+    /// Why the role ends when what is committed is applied.
+    leaving: Option<&'static str>,
     accepted_epoch: i64,
     current_epoch: i64,
     /// Zxid given to the log last.
@@ -254,14 +262,12 @@ impl Node {
         boot: Boot,
         now: Now,
     ) -> Self {
-        let config = match &settings.quorum {
-            Some(quorum) => Arc::clone(&quorum.config),
-            None => Arc::default(),
-        };
+        let membership = settings.quorum.as_ref().map(Membership::new).unwrap_or_default();
         Self {
             role: Role::Draining { reload: false },
             election: None,
-            config,
+            membership,
+            leaving: None,
             accepted_epoch: boot.accepted_epoch,
             current_epoch: boot.current_epoch,
             appended: boot.last_logged,
@@ -446,7 +452,7 @@ impl Node {
                     _ => {}
                 }
             }
-            (LogMark::Drained, Role::Draining { reload: false }) => self.start_looking(cx, out),
+            (LogMark::Drained, Role::Draining { reload: false }) => self.take_next_role(cx, out),
             (LogMark::Cut | LogMark::Appended { .. } | LogMark::Drained, _) => {}
         }
     }
@@ -513,6 +519,9 @@ impl Node {
         }
         let mismatches = db.tree.digest_mismatches() - mismatches;
         self.metrics.digest_mismatches_count.add(mismatches as i64);
+        if let Some(reason) = self.leaving.take() {
+            self.step_down(reason, out);
+        }
         out.applied = db.tree.last_zxid();
         self.maybe_snapshot(&db.tree, out);
     }
@@ -589,10 +598,6 @@ impl Node {
         self.run_role(cx, out);
         self.expire_sessions(cx, out);
         self.reap_containers(cx, out);
-    }
-
-    fn server_spec(&self, sid: i64) -> Option<&ServerSpec> {
-        self.config.servers.get(&sid)
     }
 
     fn new_link(&mut self) -> LinkId {

@@ -68,6 +68,8 @@ pub enum Event {
     /// The link to a server broke, and there is no other. (That one cannot be reached who never
     /// could says nothing: it may be about to start.)
     Disconnected { sid: i64 },
+    /// A reconfiguration has appointed who is to lead: there is no election.
+    Appointed { state: ServerState, leader: i64, current_epoch: i64, last_logged_zxid: i64 },
     /// The leadership we are in has established its epoch.
     EpochEstablished { epoch: i64 },
     /// The configuration or our role in it has changed. An election under way begins anew.
@@ -181,6 +183,13 @@ impl Election {
             Event::Received { from, notification } => self.receive(from, &notification, now, out),
             Event::Connected { sid } => self.link_up(sid, now, out),
             Event::Disconnected { sid } => self.link_lost(sid, now, out),
+            Event::Appointed { state, leader, current_epoch, last_logged_zxid } => {
+                self.state = Some(state);
+                let round = self.vote.round;
+                self.vote =
+                    Vote { leader, zxid: last_logged_zxid, round, peer_epoch: current_epoch };
+                self.finalize_at = None;
+            }
             Event::EpochEstablished { epoch } => {
                 if !self.is_looking() {
                     self.vote.peer_epoch = epoch;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::verifier::QuorumVerifier;
+use crate::config::{PeerAddress, QuorumConfig};
 use crate::wire::quorum::{
     ForwardedRequest, LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Revalidated, packet,
     read_touches, write_inform_and_activate,
@@ -26,6 +27,17 @@ pub struct LeaderSettings {
     pub init_limit: i64,
     /// Ticks without a word after which a learner is given up.
     pub sync_limit: i64,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
+}
+
+/// The configurations that a server knows when it begins to lead.
+#[derive(Debug, Clone)]
+pub struct Configs {
+    /// In force.
+    pub committed: Arc<QuorumConfig>,
+    /// Proposed last. If it is later, this leader completes what another began.
+    pub last_seen: Arc<QuorumConfig>,
 }
 
 /// Epoch and log of a server, as compared when a learner acknowledges an epoch.
@@ -48,6 +60,8 @@ pub enum LeaderOutput {
         link: LinkId,
         reason: String,
     },
+    /// The configuration gets its first version: keep it as the one seen last.
+    LastSeenConfig(Arc<QuorumConfig>),
     /// Make the epoch durable, then call [`LeaderCore::accepted_epoch_durable`].
     SetAcceptedEpoch(i64),
     /// Make the epoch durable, then call [`LeaderCore::current_epoch_durable`].
@@ -66,9 +80,10 @@ pub enum LeaderOutput {
     Commit {
         zxid: i64,
     },
-    /// The pending reconfiguration took effect with the commit of its transaction.
+    /// A configuration takes effect: with the commit of its transaction, which follows, or as this
+    /// leader is established.
     Activate {
-        zxid: i64,
+        config: Arc<QuorumConfig>,
         designated_leader: i64,
     },
     /// A learner forwards a request of one of its clients.
@@ -158,13 +173,12 @@ struct Outstanding {
     proposal: QuorumPacket,
 }
 
-/// A reconfiguration that is proposed and not committed.
+/// A configuration that is proposed and not committed: by the transaction with this zxid, or by
+/// NEWLEADER.
 #[derive(Debug)]
 struct PendingConfig {
     zxid: i64,
     verifier: QuorumVerifier,
-    /// The leader stays a voter under the same address.
-    keeps_me: bool,
 }
 
 /// The leader's state. See the module's documentation.
@@ -201,19 +215,22 @@ impl LeaderCore {
     /// Starts to lead. `accepted_epoch`: the epoch this server accepted last.
     pub fn new(
         settings: LeaderSettings,
-        verifier: QuorumVerifier,
-        config_text: Arc<[u8]>,
+        configs: Configs,
         accepted_epoch: i64,
         mine: StateSummary,
         now: i64,
         out: &mut Vec<LeaderOutput>,
     ) -> Self {
         let deadline = now + settings.tick_ms * settings.init_limit;
+        let Configs { committed, last_seen } = configs;
+        let is_later = last_seen.version > committed.version;
+        let pending = is_later.then(|| QuorumVerifier::new(Arc::clone(&last_seen)));
         let mut core = Self {
             epoch: accepted_epoch + 1,
-            verifier,
-            pending: None,
-            config_text,
+            verifier: QuorumVerifier::new(committed),
+            // Proposed by NEWLEADER, whose zxid is not known yet.
+            pending: pending.map(|verifier| PendingConfig { zxid: 0, verifier }),
+            config_text: last_seen.to_string().into_bytes().into(),
             phase: Phase::Discovery,
             mine,
             learners: BTreeMap::new(),
@@ -303,9 +320,12 @@ impl LeaderCore {
         self.learners.insert(link, learner);
     }
 
-    pub fn disconnected(&mut self, link: LinkId) {
+    pub fn disconnected(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
         self.learners.remove(&link);
         self.pending_syncs.retain(|(_, l)| *l != link);
+        if !self.may_commit && self.is_established() && !self.has_synced_quorum() {
+            self.step_down("another is to lead under the new configuration".into(), out);
+        }
     }
 
     /// A learner that is being sent much data is making progress (Q-35: no total time limit).
@@ -345,8 +365,8 @@ impl LeaderCore {
     }
 
     fn close(&mut self, link: LinkId, reason: String, out: &mut Vec<LeaderOutput>) {
-        self.disconnected(link);
         out.push(LeaderOutput::Close { link, reason });
+        self.disconnected(link, out);
     }
 
     // ---- discovery -------------------------------------------------------------------------
@@ -404,8 +424,29 @@ impl LeaderCore {
         {
             self.phase = Phase::AcceptingEpoch;
             self.extend_deadline(now);
+            self.version_config(out);
             out.push(LeaderOutput::SetAcceptedEpoch(self.epoch));
         }
+    }
+
+    /// A configuration out of a static file has no version. As soon as it is to be established it
+    /// gets one, so that it is later than that of a server which has only part of the picture and
+    /// wants to join (ZOOKEEPER-1783). Proposed by NEWLEADER, since all must agree on it.
+    fn version_config(&mut self, out: &mut Vec<LeaderOutput>) {
+        let zxid = epoch_start(self.epoch);
+        if let Some(pending) = &mut self.pending {
+            pending.zxid = zxid;
+        } else if self.verifier.version() == 0 && self.settings.reconfig_enabled {
+            let config = QuorumConfig { version: zxid, ..(**self.verifier.config()).clone() };
+            let config = Arc::new(config);
+            self.propose_config(zxid, Arc::clone(&config));
+            out.push(LeaderOutput::LastSeenConfig(config));
+        }
+    }
+
+    fn propose_config(&mut self, zxid: i64, config: Arc<QuorumConfig>) {
+        self.config_text = config.to_string().into_bytes().into();
+        self.pending = Some(PendingConfig { zxid, verifier: QuorumVerifier::new(config) });
     }
 
     /// The accepted epoch is on disk here: tell it to those who wait.
@@ -527,10 +568,10 @@ impl LeaderCore {
     }
 
     fn try_establish(&mut self, now: i64, out: &mut Vec<LeaderOutput>) {
-        let me_too = self.newleader_acks.contains(&self.settings.my_id);
+        let acked = |sid| self.newleader_acks.contains(&sid);
         if self.phase != Phase::Synchronization
-            || !me_too
-            || !self.verifier.is_quorum(|sid| self.newleader_acks.contains(&sid))
+            || !acked(self.settings.my_id)
+            || !self.is_quorum_of_all(acked)
         {
             return;
         }
@@ -538,6 +579,7 @@ impl LeaderCore {
         self.last_committed = epoch_start(self.epoch);
         self.next_ping = now + self.settings.tick_ms / 2;
         out.push(LeaderOutput::Established { epoch: self.epoch });
+        self.activate_config(out);
         let synced: Vec<LinkId> = self.links(|l| l.stage == Stage::Synced);
         for link in synced {
             self.activate(link, out);
@@ -573,10 +615,9 @@ impl LeaderCore {
 
     /// The transaction proposed last is a reconfiguration: until it commits, it and everything
     /// after it needs a quorum of both configurations.
-    pub fn reconfigure(&mut self, verifier: QuorumVerifier, text: Arc<[u8]>, keeps_me: bool) {
+    pub fn reconfigure(&mut self, config: Arc<QuorumConfig>) {
         assert!(self.pending.is_none(), "two reconfigurations at once");
-        self.pending = Some(PendingConfig { zxid: self.last_proposed, verifier, keeps_me });
-        self.config_text = text;
+        self.propose_config(self.last_proposed, config);
     }
 
     /// Everything up to `zxid` is durable in this server's own log.
@@ -736,8 +777,7 @@ impl LeaderCore {
     }
 
     fn commit_reconfig(&mut self, done: &Outstanding, out: &mut Vec<LeaderOutput>) {
-        let designated = self.designated_leader();
-        let Some(pending) = self.pending.take() else { return };
+        let Some(designated) = self.activate_config(out) else { return };
         for (link, learner) in self.learners.iter().filter(|(_, l)| l.forwarding()) {
             let packet = if learner.observer {
                 let data = write_inform_and_activate(designated, done.proposal.payload());
@@ -748,24 +788,36 @@ impl LeaderCore {
             };
             out.push(LeaderOutput::Send { link: *link, packet });
         }
-        self.verifier = pending.verifier;
-        self.may_commit = designated == self.settings.my_id;
-        out.push(LeaderOutput::Activate { zxid: done.zxid, designated_leader: designated });
     }
 
-    /// Who shall lead under the new configuration: this server if it stays, else the new voter
-    /// that has logged most.
-    fn designated_leader(&self) -> i64 {
+    /// The pending configuration is in force from here on. Says who shall lead under it: if that is
+    /// another, this leader commits nothing any more, and followers leave it.
+    fn activate_config(&mut self, out: &mut Vec<LeaderOutput>) -> Option<i64> {
+        let pending = self.pending.take()?;
+        let designated_leader = self.designated_leader(&pending);
+        self.may_commit = designated_leader == self.settings.my_id;
+        let config = Arc::clone(pending.verifier.config());
+        self.verifier = pending.verifier;
+        out.push(LeaderOutput::Activate { config, designated_leader });
+        Some(designated_leader)
+    }
+
+    /// This server if it stays a voter under the same address, else the new voter that has logged
+    /// most.
+    fn designated_leader(&self, pending: &PendingConfig) -> i64 {
         let me = self.settings.my_id;
-        match &self.pending {
-            Some(p) if !p.keeps_me => self
-                .learners
-                .values()
-                .filter(|l| p.verifier.is_voter(l.sid) && l.acked >= p.zxid)
-                .max_by_key(|l| (l.acked, l.sid))
-                .map_or(me, |l| l.sid),
-            _ => me,
+        let address = |verifier: &QuorumVerifier| {
+            let server = verifier.config().servers.get(&me)?;
+            Some(server.addresses.iter().map(PeerAddress::quorum).collect::<Vec<_>>())
+        };
+        if pending.verifier.is_voter(me) && address(&pending.verifier) == address(&self.verifier) {
+            return me;
         }
+        let is_candidate = |l: &&Learner| {
+            l.sid != me && l.acked >= pending.zxid && pending.verifier.is_voter(l.sid)
+        };
+        let acked = self.learners.values().filter(|l| !l.observer).filter(is_candidate);
+        acked.max_by_key(|l| (l.acked, l.sid)).map_or(me, |l| l.sid)
     }
 
     // ---- time ------------------------------------------------------------------------------
@@ -798,11 +850,13 @@ impl LeaderCore {
 
     fn has_synced_quorum(&self) -> bool {
         let synced = self.synced_sids();
-        self.verifier.is_quorum(|sid| synced.contains(&sid))
-            && self
-                .pending
-                .as_ref()
-                .is_none_or(|p| p.verifier.is_quorum(|sid| synced.contains(&sid)))
+        self.is_quorum_of_all(|sid| synced.contains(&sid))
+    }
+
+    /// Whether those are a quorum of the configuration in force and of the one proposed.
+    fn is_quorum_of_all(&self, has: impl Fn(i64) -> bool) -> bool {
+        self.verifier.is_quorum(&has)
+            && self.pending.as_ref().is_none_or(|p| p.verifier.is_quorum(&has))
     }
 
     fn synced_sids(&self) -> BTreeSet<i64> {

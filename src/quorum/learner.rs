@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::wire::quorum::{
     LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Revalidated, packet, read_inform_and_activate,
 };
-use crate::wire::{Reader, Record, TxnRecord, code, counter_of, epoch_of, epoch_start};
+use crate::wire::{Reader, Record, Txn, TxnRecord, code, counter_of, epoch_of, epoch_start};
 
 /// What a learner is told once and for all.
 #[derive(Debug, Clone)]
@@ -67,14 +67,14 @@ pub enum LearnerOutput {
     },
     /// Apply this transaction: it is committed.
     Commit(Box<TxnRecord>, Arc<[u8]>),
-    /// The transaction committed just now is a reconfiguration.
+    /// The transaction committed just now is a reconfiguration: its text is in force.
     Activate {
-        zxid: i64,
+        config: String,
         designated_leader: i64,
     },
-    /// NEWLEADER brought the leader's last seen configuration.
+    /// A configuration is proposed; keep it durably before what follows.
     LastSeenConfig(String),
-    /// Synchronised: serve clients. The last seen configuration is in force.
+    /// Synchronised: serve clients. The configuration that NEWLEADER brought is in force.
     Serve {
         epoch: i64,
     },
@@ -118,6 +118,16 @@ struct Pending {
 impl Pending {
     fn zxid(&self) -> i64 {
         self.record.header.zxid
+    }
+}
+
+/// The text of the configuration that a transaction proposes.
+fn proposed_config(record: &TxnRecord) -> Option<String> {
+    match &record.txn {
+        Txn::Reconfig(txn) => {
+            Some(String::from_utf8_lossy(txn.data.as_deref().unwrap_or_default()).into_owned())
+        }
+        _ => None,
     }
 }
 
@@ -326,17 +336,14 @@ impl LearnerCore {
             packet::COMMIT_AND_ACTIVATE => {
                 let designated_leader: i64 =
                     packet.decode().map_err(|e| format!("bad COMMITANDACTIVATE: {e}"))?;
-                self.on_commit(packet.zxid, out)?;
-                out.push(LearnerOutput::Activate { zxid: packet.zxid, designated_leader });
-                Ok(())
+                self.on_commit_and_activate(packet.zxid, designated_leader, out)
             }
             packet::INFORM => self.on_inform(packet.data.unwrap_or_default(), out),
             packet::INFORM_AND_ACTIVATE => {
                 let (designated_leader, txn) = read_inform_and_activate(packet.payload())
                     .map_err(|e| format!("bad INFORMANDACTIVATE: {e}"))?;
-                self.on_inform(txn.into(), out)?;
-                out.push(LearnerOutput::Activate { zxid: packet.zxid, designated_leader });
-                Ok(())
+                self.on_proposal(txn.into(), out)?;
+                self.on_commit_and_activate(packet.zxid, designated_leader, out)
             }
             packet::NEWLEADER => self.on_newleader(&packet, out),
             packet::UPTODATE => self.on_uptodate(out),
@@ -370,6 +377,7 @@ impl LearnerCore {
         if zxid > self.appended {
             self.check_contiguous(zxid)?;
             self.appended = zxid;
+            out.extend(proposed_config(&record).map(LearnerOutput::LastSeenConfig));
             out.push(LearnerOutput::Append { zxid, bytes: Arc::clone(&bytes) });
         }
         // A proposal that came with the history may come once more with what is outstanding.
@@ -401,6 +409,25 @@ impl LearnerCore {
         }
         self.committed = zxid;
         self.apply_committed(out);
+        Ok(())
+    }
+
+    /// What was committed before, with the history, is in force by NEWLEADER.
+    fn on_commit_and_activate(
+        &mut self,
+        zxid: i64,
+        designated_leader: i64,
+        out: &mut Vec<LearnerOutput>,
+    ) -> Result<(), String> {
+        if zxid <= self.committed {
+            return Ok(());
+        }
+        let proposed = self.pending.iter().find(|p| p.zxid() == zxid);
+        let config = proposed
+            .and_then(|p| proposed_config(&p.record))
+            .ok_or_else(|| format!("{zxid:#x} is to be activated and no reconfiguration"))?;
+        self.on_commit(zxid, out)?;
+        out.push(LearnerOutput::Activate { config, designated_leader });
         Ok(())
     }
 

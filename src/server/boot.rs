@@ -2,6 +2,7 @@
 //! of its parts. Java: `QuorumPeerMain.runFromConfig`, `QuorumPeer.loadDataBase`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,8 +13,8 @@ use crate::pipeline::node::{Boot, NodeSettings, QuorumSettings};
 use crate::pipeline::prep::PrepOptions;
 use crate::quorum::election;
 use crate::storage::{
-    self, Compression, Layout, LogOptions, RecoveryOptions, SharedDisk, SnapshotOptions,
-    SnapshotPolicy, StorageError, epoch,
+    self, Compression, Layout, LogOptions, MemberFiles, RecoveryOptions, SharedDisk,
+    SnapshotOptions, SnapshotPolicy, StorageError, epoch,
 };
 use crate::tree::{DataTree, OwnerRules, Seed, TreeOptions};
 
@@ -57,6 +58,22 @@ pub fn storage_settings(config: &Config) -> StorageSettings {
             committed_log: config.commit_log_count as usize,
         },
     }
+}
+
+/// The files that hold the ensemble's configurations. A configuration file that has the membership
+/// in itself is kept as it is before anything is taken out of it (K-4).
+pub fn member_files(config: &Config) -> Result<MemberFiles, String> {
+    let path = Path::new(&config.config_path);
+    let absolute = std::fs::canonicalize(storage::disk::parent(path));
+    let dir = absolute.map_err(|e| format!("{}: {e}", path.display()))?;
+    let files = MemberFiles::new(
+        storage::RealDisk::shared(),
+        dir.join(path.file_name().unwrap_or_default()),
+    );
+    if config.wants_backup() {
+        files.back_up().map_err(|e| format!("Error processing {}: {e}", path.display()))?;
+    }
+    Ok(files)
 }
 
 /// Reads the database, repairing what a crash may have left.
@@ -122,6 +139,8 @@ pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) ->
     let my_id = config.server_id.unwrap_or(1);
     let quorum = config.distributed.then(|| QuorumSettings {
         config: Arc::new(config.quorum.clone()),
+        last_seen: config.last_seen_quorum.clone().map(Arc::new),
+        client_address: config.client_address.clone(),
         election: election::Settings {
             reconfig_enabled: config.reconfig_enabled,
             multi_address: config.multi_address_enabled,

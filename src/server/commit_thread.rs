@@ -2,14 +2,17 @@
 //! out. Decides nothing itself.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::exit;
 use super::peers::Peers;
 use super::snapshots::Snapshots;
 use super::status::Status;
-use crate::net::{Clients, ServerView, Serving};
+use crate::config::Address;
+use crate::net::{Clients, Door, ServerView, Serving};
 use crate::pipeline::node::{Command, Cx, Event, LogOrder, Node, Now, Outputs};
 use crate::tree::Db;
 
@@ -24,6 +27,9 @@ pub struct CommitThread {
     pub node: Node,
     pub db: Arc<Db>,
     pub clients: Clients,
+    pub door: Arc<Door>,
+    /// `clientPortListenBacklog`.
+    pub client_backlog: i32,
     pub view: Arc<ServerView>,
     pub log: Sender<Vec<LogOrder>>,
     pub snapshots: Snapshots,
@@ -121,11 +127,26 @@ impl CommitThread {
             Command::StopServing => self.view.set_serving(Serving::No),
             Command::TakeSnapshot(tree) => self.snapshots.take(tree),
             Command::Report(report) => self.status.set_role(report),
+            Command::ListenForClients(address) => self.listen_for_clients(address),
             other => {
                 if let Some(peers) = &mut self.peers {
                     peers.carry_out(other);
                 }
             }
+        }
+    }
+
+    /// On a thread of its own: a name server may take its time.
+    fn listen_for_clients(&self, address: Address) {
+        let (door, backlog) = (Arc::clone(&self.door), self.client_backlog);
+        let spawned = thread::Builder::new().name("client-port".into()).spawn(move || {
+            match super::listen_address(&address, backlog) {
+                Ok(resolved) => door.move_to(resolved),
+                Err(e) => log::error!("Error reconfiguring client port to {address}: {e}"),
+            }
+        });
+        if let Err(e) = spawned {
+            exit::on_bug(&format!("no thread to resolve the client address: {e}"));
         }
     }
 

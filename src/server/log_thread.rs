@@ -13,11 +13,12 @@ use super::exit;
 use crate::metrics::ServerMetrics;
 use crate::pipeline::node::{Event, LogOrder};
 use crate::storage::log_worker::is_slow;
-use crate::storage::{LogCommand, LogEvent, LogWorker, StorageError};
+use crate::storage::{LogCommand, LogEvent, LogWorker, MemberFiles, StorageError};
 
 /// Starts the thread. It ends when the sender of `orders` is dropped, everything done.
 pub fn start(
     settings: StorageSettings,
+    members: Option<MemberFiles>,
     last_zxid: i64,
     slow: Duration,
     orders: Receiver<Vec<LogOrder>>,
@@ -25,7 +26,8 @@ pub fn start(
     metrics: Arc<ServerMetrics>,
 ) -> std::io::Result<JoinHandle<()>> {
     let StorageSettings { disk, layout, log, snapshot, .. } = settings.clone();
-    let worker = LogWorker::new(disk, layout, log, snapshot, last_zxid);
+    let mut worker = LogWorker::new(disk, layout, log, snapshot, last_zxid);
+    members.into_iter().for_each(|files| worker.keep_members(files));
     let mut thread = LogThread { settings, worker, slow, events, metrics };
     thread::Builder::new().name("log".into()).spawn(move || thread.run(&orders))
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::auth::EnforceAuth;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::metrics::{self, ServerMetrics};
 use crate::net::{self, Backend, FourLetter, ListenAddress, NetHandle, ServerView, Submit};
 use crate::pipeline::IoEvent;
@@ -143,10 +143,13 @@ impl Server {
         };
         let (net, auth) = front.open(answerer)?;
 
+        let members = config.distributed.then(|| boot::member_files(&config)).transpose();
+        let members = members.map_err(|e| Failure::new(exit::INVALID_INVOCATION, e))?;
         let (orders, ordered) = bounded(LOG_BATCHES_MAX);
         let slow = Duration::from_millis(config.fsync_warning_threshold_ms.max(0) as u64);
         let log = log_thread::start(
             storage.clone(),
+            members,
             last_logged,
             slow,
             ordered,
@@ -169,6 +172,8 @@ impl Server {
             node,
             db,
             clients,
+            door: Arc::clone(net.door()),
+            client_backlog: config.client_port_listen_backlog,
             view,
             log: orders,
             snapshots,
@@ -257,18 +262,22 @@ impl FrontEnd<'_> {
 /// Binds the client port, if there is one.
 fn client_listeners(config: &Config) -> Result<Vec<std::net::TcpListener>, Failure> {
     let Some(address) = &config.client_address else { return Ok(Vec::new()) };
-    let fail = |e: io::Error| {
+    let bound = listen_address(address, config.client_port_listen_backlog).and_then(net::bind);
+    let listener = bound.map_err(|e| {
         let what = format!("cannot listen for clients on {}:{}: {e}", address.host, address.port);
         Failure::new(exit::UNEXPECTED_ERROR, what)
-    };
+    })?;
+    Ok(vec![listener])
+}
+
+fn listen_address(address: &Address, backlog: i32) -> io::Result<ListenAddress> {
     let addr = if address.is_wildcard() {
         SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port)
     } else {
-        let mut resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(fail)?;
-        resolved.next().ok_or_else(|| fail(io::Error::other("the name has no address")))?
+        let mut resolved = (address.host.as_str(), address.port).to_socket_addrs()?;
+        resolved.next().ok_or_else(|| io::Error::other("the name has no address"))?
     };
-    let backlog = Some(config.client_port_listen_backlog).filter(|n| *n > 0);
-    Ok(vec![net::bind(ListenAddress { addr, backlog }).map_err(fail)?])
+    Ok(ListenAddress { addr, backlog: Some(backlog).filter(|n| *n > 0) })
 }
 
 fn purge_plan(config: &Config) -> Option<PurgePlan> {

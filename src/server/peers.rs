@@ -48,6 +48,7 @@ struct Shared {
 /// See the module.
 pub struct Peers {
     shared: Shared,
+    my_id: i64,
     mesh: Mesh,
     own: Vec<PeerAddress>,
     listen_on_all_ips: bool,
@@ -87,6 +88,7 @@ impl Peers {
                 connect_timeout: Duration::from_millis(tick * limit),
                 patience: Duration::from_millis((tick * limit).min(2_000)),
             },
+            my_id,
             mesh,
             own: own.unwrap_or_default(),
             listen_on_all_ips: config.quorum_listen_on_all_ips,
@@ -114,6 +116,9 @@ impl Peers {
             Command::SendVote { to, notification } => self.mesh.send(to, &notification),
             Command::ListenForLearners(true) => self.listen(),
             Command::ListenForLearners(false) => self.acceptors.clear(),
+            Command::SetMembers { committed, last_seen } => {
+                self.set_members(&committed, &last_seen);
+            }
             Command::ConnectLeader { link, addresses } => self.connect(link, addresses),
             other => log::error!("{other:?} is not for peers"),
         }
@@ -125,6 +130,19 @@ impl Peers {
         self.mesh.stop();
         drop(self.acceptors);
         lock(&self.shared.links).values().for_each(Link::close);
+    }
+
+    /// A server that leaves the ensemble keeps its addresses: it may come back.
+    fn set_members(&mut self, committed: &QuorumConfig, last_seen: &QuorumConfig) {
+        let mut members = members(last_seen, self.my_id);
+        members.peers.extend(self::members(committed, self.my_id).peers);
+        if let Some(own) = committed.servers.get(&self.my_id) {
+            self.own.clone_from(&own.addresses);
+        }
+        members.own = self.own.iter().map(PeerAddress::election).collect();
+        if let Err(e) = self.mesh.set_members(members) {
+            exit::on_bug(&format!("no thread for a new member: {e}"));
+        }
     }
 
     /// Accepts learners on every quorum address of this server.

@@ -13,6 +13,7 @@ use super::epoch;
 use super::error::{Result, StorageError};
 use super::layout::Layout;
 use super::log_reader::{BATCH_LIMIT, LogCursor};
+use super::member_files::{MemberFiles, MemberOrder};
 use super::snap_store::{self, SnapshotFile, SnapshotOptions};
 use super::txnlog::{Committed, LogOptions, TxnLog};
 use crate::tree::FrozenTree;
@@ -50,6 +51,8 @@ pub enum LogCommand {
         tree: Box<FrozenTree>,
         token: Token,
     },
+    /// Keeps or forgets a configuration of the ensemble; durable before what follows.
+    Members(MemberOrder),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub struct LogWorker {
     layout: Layout,
     snapshot: SnapshotOptions,
     log: TxnLog,
+    /// `None` on a server that has no ensemble.
+    members: Option<MemberFiles>,
     /// Flushes asked for since the last commit.
     waiting: Vec<Token>,
 }
@@ -80,7 +85,12 @@ impl LogWorker {
     ) -> Self {
         // −1 is "empty, and maybe lost"; what comes first then is a snapshot or zxid 1.
         let log = TxnLog::new(disk.clone(), layout.log_dir(), log, last_zxid.max(0));
-        Self { disk, layout, snapshot, log, waiting: Vec::new() }
+        Self { disk, layout, snapshot, log, members: None, waiting: Vec::new() }
+    }
+
+    /// Says where the ensemble's configurations are kept.
+    pub fn keep_members(&mut self, files: MemberFiles) {
+        self.members = Some(files);
     }
 
     /// The last transaction appended.
@@ -121,6 +131,9 @@ impl LogWorker {
             LogCommand::Roll => {
                 self.log.roll()?;
                 return Ok(());
+            }
+            LogCommand::Members(order) => {
+                return self.members.as_ref().map_or(Ok(()), |files| files.carry_out(&order));
             }
             LogCommand::Truncate { zxid, token } => {
                 self.truncate(zxid)?;

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{Cx, InFlight, Node, NodeSettings, Now, Outputs, Role};
+use super::membership::Ensemble;
+use super::{Cx, InFlight, Leading, Node, NodeSettings, Now, Outputs, Role};
+use crate::config::QuorumConfig;
 use crate::pipeline::commit::{Origin, ReplyTo, Work};
-use crate::pipeline::prep::{Context, Outcome, Prep, PrepRequest, Prepared};
+use crate::pipeline::prep::{self, Context, Outcome, Prep, PrepRequest, Prepared};
 use crate::session::{Kind, Owner, SessionTracker, first_session_id};
 use crate::tree::DataTree;
 use crate::wire::{Id, Put, TxnRecord, code};
@@ -83,7 +85,17 @@ impl Node {
         out: &mut Outputs,
     ) {
         let auth = Arc::clone(&self.settings.auth);
-        let Some(authority) = self.authority() else { return };
+        let ensemble;
+        let (authority, ensemble) = match &mut self.role {
+            Role::Standalone(authority) => (authority, None),
+            Role::Leading(leading) => {
+                let Leading { core, authority, .. } = &mut **leading;
+                let Some(authority) = authority else { return };
+                ensemble = Ensemble { membership: &self.membership, leader: core };
+                (authority, Some(&ensemble as &dyn prep::Ensemble))
+            }
+            _ => return,
+        };
         let request = PrepRequest {
             session: incoming.session,
             cxid: incoming.cxid,
@@ -98,12 +110,12 @@ impl Node {
             tree: &cx.db.tree,
             sessions: &mut authority.sessions,
             auth: &auth,
-            ensemble: None,
+            ensemble,
             time: cx.now.wall,
             now: cx.now.mono,
         };
         match (authority.prep.prepare(&request, &mut context), origin) {
-            (Outcome::Txn(prepared), origin) => self.propose(prepared, origin, out),
+            (Outcome::Txn(prepared), origin) => self.propose(prepared, origin, cx, out),
             (Outcome::NoTxn(Err(err)), Origin::Client(to)) => {
                 self.in_order(Work::Refuse { to, err })
             }
@@ -111,8 +123,12 @@ impl Node {
         }
     }
 
-    fn propose(&mut self, prepared: Prepared, origin: Origin, out: &mut Outputs) {
-        let Prepared { header, txn, digest, bytes, .. } = prepared;
+    fn propose(&mut self, prepared: Prepared, origin: Origin, cx: Cx<'_>, out: &mut Outputs) {
+        let Prepared { header, txn, digest, bytes, reconfig, .. } = prepared;
+        let reconfig: Option<Arc<QuorumConfig>> = reconfig.map(Arc::from);
+        if let Some(config) = &reconfig {
+            self.see_config(Arc::clone(config), cx, out);
+        }
         let zxid = header.zxid;
         let record = Box::new(TxnRecord { header, txn, digest });
         let work = Work::Txn { record, bytes: Arc::clone(&bytes), origin };
@@ -122,6 +138,9 @@ impl Node {
             self.metrics.proposal_count.add(1);
             self.metrics.proposal_sizes.set(bytes.len());
             leading.core.propose(zxid, bytes, &mut leading.out);
+            if let Some(config) = reconfig {
+                leading.core.reconfigure(config);
+            }
         }
     }
 

@@ -157,7 +157,7 @@ impl Node {
         cx: Cx<'_>,
         out: &mut Outputs,
     ) {
-        let Some(spec) = self.server_spec(leader) else {
+        let Some(spec) = self.membership.server(leader) else {
             // Its configuration is later than ours; the next notification brings it.
             log::error!("elected leader {leader} is not in the configuration");
             return self.start_looking(cx, out);
@@ -177,7 +177,7 @@ impl Node {
             tick_ms: self.settings.tick_ms,
             init_limit: self.settings.init_limit,
             sync_limit: self.settings.sync_limit,
-            config_version: self.config.version,
+            config_version: self.membership.committed().version,
         };
         let log = LogState {
             accepted_epoch: self.accepted_epoch,
@@ -272,8 +272,17 @@ impl Node {
                 let origin = following.origin_of(&record);
                 self.ready.push_back(Work::Txn { record, bytes, origin });
             }
-            LearnerOutput::Activate { .. } | LearnerOutput::LastSeenConfig(_) => {}
-            LearnerOutput::Serve { epoch } => self.serve_as_learner(epoch, cx, out),
+            LearnerOutput::LastSeenConfig(text) => self.see_config_text(&text, cx, out),
+            LearnerOutput::Activate { config, designated_leader } => {
+                self.activate_text(&config, designated_leader, cx, out);
+            }
+            LearnerOutput::Serve { epoch } => {
+                if self.activate_last_seen(cx, out) {
+                    self.step_down("changes proposed in reconfig", out);
+                } else {
+                    self.serve_as_learner(epoch, cx, out);
+                }
+            }
             LearnerOutput::Revalidated { session, valid } => {
                 if let Some((conn, timeout_ms)) = following.revalidations.remove(&session) {
                     self.finish_reopen(conn, session, timeout_ms, valid, out);
@@ -306,11 +315,12 @@ impl Node {
         match &mut self.role {
             Role::Following(following) => {
                 following.with_core(|core, core_out| core.tree_ready(core_out));
+                self.show_config(cx);
             }
             Role::Draining { reload } => {
                 *reload = false;
                 self.appended = cx.db.tree.last_zxid();
-                self.start_looking(cx, out);
+                self.take_next_role(cx, out);
             }
             _ => {}
         }
@@ -354,7 +364,7 @@ impl Node {
             Work::Txn { record, bytes, .. } => {
                 Some(Work::Txn { record, bytes, origin: Origin::Nobody })
             }
-            Work::Sync { .. } | Work::Refuse { .. } => None,
+            Work::Config { .. } | Work::Sync { .. } | Work::Refuse { .. } => None,
         }
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::authority::Incoming;
 use super::{Authority, Command, Cx, LinkCommand, LinkEvent, Node, Outputs, Role};
 use crate::pipeline::commit::{Origin, Work};
-use crate::quorum::QuorumVerifier;
 use crate::quorum::leader::{LeaderCore, LeaderOutput, LeaderSettings, LinkId, StateSummary};
 use crate::quorum::sync_plan::{History, RingView, SyncPlan, sync_plan};
 use crate::session::Owner;
@@ -61,13 +60,13 @@ impl Node {
             tick_ms: self.settings.tick_ms,
             init_limit: self.settings.init_limit,
             sync_limit: self.settings.sync_limit,
+            reconfig_enabled: self.settings.prep.reconfig,
         };
         let mine = StateSummary { current_epoch: self.current_epoch, last_zxid: self.appended };
         let mut cores_out = Vec::new();
         let core = LeaderCore::new(
             settings,
-            QuorumVerifier::new(Arc::clone(&self.config)),
-            self.config.to_string().into_bytes().into(),
+            self.membership.configs(),
             self.accepted_epoch,
             mine,
             cx.now.mono,
@@ -106,7 +105,7 @@ impl Node {
                     LinkEvent::Progress => core.progress(link, cx.now.mono),
                     LinkEvent::Closed { reason } => {
                         log::info!("learner's link {link} is closed: {reason}");
-                        core.disconnected(link);
+                        core.disconnected(link, core_out);
                         out.link(link, LinkCommand::Close);
                     }
                     LinkEvent::Snapshot { .. } => {
@@ -153,7 +152,11 @@ impl Node {
             }
             LeaderOutput::Established { epoch } => self.established(epoch, cx, out),
             LeaderOutput::Commit { zxid } => self.commit_upto(zxid),
-            LeaderOutput::Activate { .. } => {}
+            LeaderOutput::LastSeenConfig(config) => self.see_config(config, cx, out),
+            LeaderOutput::Activate { config, designated_leader } => {
+                // Who follows leaves, if another is to lead; then this server leaves, too.
+                self.activate(config, Some(designated_leader), cx, out);
+            }
             LeaderOutput::Request { link, session, cxid, op, body, ids } => {
                 if op == code::SYNC {
                     if let Role::Leading(l) = &mut self.role {
@@ -184,7 +187,10 @@ impl Node {
 
     /// A quorum stands behind this server: from here on it decides.
     fn established(&mut self, epoch: i64, cx: Cx<'_>, out: &mut Outputs) {
-        assert!(self.ready.is_empty(), "established with commits that are not applied");
+        assert!(
+            self.ready.iter().all(|work| work.txn().is_none()),
+            "established with commits that are not applied"
+        );
         let Role::Leading(leading) = &mut self.role else { return };
         let tree = &cx.db.tree;
         let start = epoch_start(epoch);

@@ -1,10 +1,10 @@
 //! The node without a leader: stepping down from a role in good order, and the election of the
 //! next one. Java: `QuorumPeer.run`.
 
+use std::sync::Arc;
+
 use super::{Command, Cx, Event, LinkCommand, LogMark, Node, Outputs, Role, outputs::RoleReport};
-use crate::config;
 use crate::pipeline::{CloseReason, ToIo};
-use crate::quorum::JointVerifier;
 use crate::quorum::election::{self, Election};
 use crate::wire::election::ServerState;
 
@@ -56,9 +56,7 @@ impl Node {
         self.looking_since = cx.now.mono;
         self.metrics.looking_count.add(1);
         self.report_role("", "election", out);
-        if self.election.is_none() {
-            self.election = self.new_election();
-        }
+        self.show_config(cx);
         let start = election::Event::Start {
             current_epoch: self.current_epoch,
             last_logged_zxid: self.appended,
@@ -68,10 +66,8 @@ impl Node {
 
     fn new_election(&self) -> Option<Election> {
         let quorum = self.settings.quorum.as_ref()?;
-        let role =
-            self.server_spec(self.settings.my_id).map_or(config::Role::Participant, |s| s.role);
-        let verifier = JointVerifier::new(self.config.clone(), None);
-        Some(Election::new(quorum.election.clone(), verifier, role))
+        let role = self.membership.committed().role_of(self.settings.my_id);
+        Some(Election::new(quorum.election.clone(), self.membership.verifier(), role))
     }
 
     pub(super) fn on_election_event(&mut self, event: Event, cx: Cx<'_>, out: &mut Outputs) {
@@ -96,7 +92,10 @@ impl Node {
         self.step_election(election::Event::EpochEstablished { epoch }, cx, out);
     }
 
-    fn step_election(&mut self, event: election::Event, cx: Cx<'_>, out: &mut Outputs) {
+    pub(super) fn step_election(&mut self, event: election::Event, cx: Cx<'_>, out: &mut Outputs) {
+        if self.election.is_none() {
+            self.election = self.new_election();
+        }
         let Some(election) = &mut self.election else { return };
         let mut outputs = Vec::new();
         election.step(event, cx.now.mono as u64, &mut outputs);
@@ -109,7 +108,8 @@ impl Node {
                     self.on_decided(state, vote.leader, cx, out);
                 }
                 election::Output::NewerConfig { from, config } => {
-                    log::warn!("server {from} has a later configuration: {:x}", config.version);
+                    log::info!("server {from} knows a later configuration than we");
+                    self.activate(Arc::new(config), None, cx, out);
                 }
                 election::Output::PeerLooking { .. } => {}
             }
@@ -123,6 +123,16 @@ impl Node {
         let took = cx.now.mono - self.looking_since;
         self.metrics.election_time.add(took);
         log::info!("{state:?} - LEADER ELECTION TOOK - {took} MS, leader is {leader}");
+        self.take_role(state, leader, cx, out);
+    }
+
+    pub(super) fn take_role(
+        &mut self,
+        state: ServerState,
+        leader: i64,
+        cx: Cx<'_>,
+        out: &mut Outputs,
+    ) {
         match state {
             ServerState::Leading => self.start_leading(cx, out),
             ServerState::Following => self.start_following(leader, false, cx, out),

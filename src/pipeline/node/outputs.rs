@@ -2,8 +2,9 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::config::PeerAddress;
+use crate::config::{Address, PeerAddress, QuorumConfig};
 use crate::pipeline::outbox::IoOutbox;
 use crate::quorum::leader::LinkId;
 use crate::storage::LogCommand;
@@ -94,6 +95,13 @@ pub enum Command {
         link: LinkId,
         addresses: Vec<PeerAddress>,
     },
+    /// Talk to these servers; those that are only in the second may come to be members.
+    SetMembers {
+        committed: Arc<QuorumConfig>,
+        last_seen: Arc<QuorumConfig>,
+    },
+    /// Clients are to connect here from now on. Those who are in stay.
+    ListenForClients(Address),
     SendVote {
         to: i64,
         notification: Notification,

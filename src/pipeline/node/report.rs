@@ -43,7 +43,7 @@ impl Node {
         let quorum = self.settings.quorum.as_ref();
         NodeReport {
             local_sessions,
-            quorum_size: quorum.map(|_| self.config.participants().count()),
+            quorum_size: quorum.map(|_| self.membership.committed().participants().count()),
             learners: self.learner_report(),
         }
     }
@@ -64,7 +64,7 @@ impl Node {
 
     /// The membership in force.
     pub fn membership(&self) -> Arc<QuorumConfig> {
-        Arc::clone(&self.config)
+        Arc::clone(self.membership.committed())
     }
 
     /// Sessions and when they expire; `None` between two roles.
