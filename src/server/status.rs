@@ -72,3 +72,37 @@ impl Status {
         self.role.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::unbounded;
+
+    #[test]
+    fn nobody_waits_for_a_commit_thread_that_is_gone() {
+        let (events, received) = unbounded();
+        let status = Status::new(events, Instant::now());
+        let asked = Instant::now();
+        std::thread::scope(|scope| {
+            // Takes the question and ends without an answer.
+            scope.spawn(|| drop(received.recv().unwrap()));
+            assert_eq!(status.inspect(|_| 1), None);
+        });
+        drop(received);
+        assert_eq!(status.inspect(|_| 1), None);
+        assert!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
+    }
+
+    #[test]
+    fn a_role_s_time_begins_with_its_mode() {
+        let started = Instant::now() - Duration::from_secs(1_000);
+        let status = Status::new(unbounded().0, started);
+        let role = |mode, zab_state| RoleReport { mode, zab_state, leader: None };
+        status.set_role(role("", "discovery"));
+        assert!(status.uptime_ms() >= 1_000_000, "{}", status.uptime_ms());
+        status.set_role(role("leader", "broadcast"));
+        assert!(status.uptime_ms() < 1_000_000, "{}", status.uptime_ms());
+        assert_eq!(status.role(), role("leader", "broadcast"));
+        assert!(status.now() >= 1_000_000);
+    }
+}
