@@ -116,6 +116,22 @@ impl Default for Stats {
     }
 }
 
+impl Stats {
+    fn answered(&mut self, xid: i32, op: i32, zxid: i64, latency: i64, now: i64) {
+        self.last_op = op;
+        if xid >= 0 {
+            self.last_cxid = i64::from(xid);
+        }
+        self.last_zxid = zxid;
+        self.last_response = now;
+        self.last_latency = latency;
+        self.min_latency = self.min_latency.min(latency);
+        self.max_latency = self.max_latency.max(latency);
+        self.total_latency += latency;
+        self.count += 1;
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Connection {
@@ -143,6 +159,8 @@ pub struct Connection {
     held_back: bool,
     /// Since when the request throttler holds this connection's requests back.
     stalled_since: Option<i64>,
+    /// When a new session was asked for. One that comes back does not count as a request.
+    session_asked: Option<i64>,
     stats: Stats,
     /// Wall clock, ms.
     established: i64,
@@ -167,6 +185,7 @@ impl Connection {
             queued_bytes: 0,
             held_back: false,
             stalled_since: None,
+            session_asked: None,
             stats: Stats::default(),
             established,
         }
@@ -379,8 +398,9 @@ impl Connection {
         self.timeout_ms = request.timeout;
         self.knows_read_only = request.read_only.is_some();
         self.phase = Phase::Connecting;
-        if request.session_id != 0 {
-            round.tally.revalidations += 1;
+        match request.session_id {
+            0 => self.session_asked = Some(round.received),
+            _ => round.tally.revalidations += 1,
         }
         round.submit.push(IoEvent::Connect { conn: self.id, addr: self.peer.ip(), request });
     }
@@ -612,19 +632,8 @@ impl Connection {
         round: &mut Round<'_>,
     ) {
         let latency = round.now - received;
-        let stats = &mut self.stats;
-        stats.sent += 1;
-        stats.last_op = op;
-        if xid >= 0 {
-            stats.last_cxid = i64::from(xid);
-        }
-        stats.last_zxid = zxid;
-        stats.last_response = round.now;
-        stats.last_latency = latency;
-        stats.min_latency = stats.min_latency.min(latency);
-        stats.max_latency = stats.max_latency.max(latency);
-        stats.total_latency += latency;
-        stats.count += 1;
+        self.stats.sent += 1;
+        self.stats.answered(xid, op, zxid, latency, round.now);
         round.tally.reply(is_ordered(op) && op != code::SYNC, latency, frame_len as i64 - 4);
     }
 
@@ -661,9 +670,12 @@ impl Connection {
         self.session = session;
         self.timeout_ms = timeout_ms;
         self.phase = Phase::Open;
-        self.stats.last_op = code::CREATE_SESSION;
-        self.stats.last_zxid = round.view.state.tree.last_zxid();
-        self.stats.last_response = round.now;
+        if let Some(received) = self.session_asked {
+            let latency = round.now - received;
+            let zxid = round.view.state.tree.last_zxid();
+            self.stats.answered(0, code::CREATE_SESSION, zxid, latency, round.now);
+            round.tally.latency(true, latency);
+        }
     }
 
     /// Sends a watch event.

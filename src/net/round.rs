@@ -117,6 +117,11 @@ impl Tally {
         self.min_response = if self.responses == 0 { len } else { self.min_response.min(len) };
         self.max_response = self.max_response.max(len);
         self.responses += 1;
+        self.latency(write, latency);
+    }
+
+    /// Counts how long an answer took, ms.
+    pub fn latency(&mut self, write: bool, latency: i64) {
         let run = &mut self.run;
         if (run.write, run.latency) != (write, latency) {
             if run.count > 0 {

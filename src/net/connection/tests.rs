@@ -428,3 +428,15 @@ fn an_idle_connection_is_small() {
     let heap = (conn.input.capacity(), conn.output.capacity(), conn.slots.capacity());
     assert_eq!(heap, (0, 0, 0));
 }
+
+#[test]
+fn a_new_session_counts_as_a_request_and_one_that_comes_back_does_not() {
+    for (session_id, last_op, last_cxid) in [(0, "SESS", 0), (9, "NA", -1)] {
+        let mut world = World::new();
+        world.feed(&frame(&ConnectRequest { session_id, ..connect_request() }.to_bytes()));
+        world.with(|conn, round| conn.session_ready(9, 500, [1; 16], round));
+        let info = world.conn.info(true, 77);
+        assert_eq!((info.last_op, info.last_cxid), (last_op, last_cxid), "{session_id}");
+        assert_eq!((info.sent, info.session, info.expires), (1, 9, 77));
+    }
+}
