@@ -4,7 +4,7 @@
 //! `processPacket`, `finishSessionInit`.
 //!
 //! Replies leave in the order of their requests (C-100). Every request that cannot be answered at
-//! once takes a *slot* in a queue; a read behind an unanswered write waits in its slot.
+//! once takes a *slot* in a queue; a read behind an unanswered write goes through the corridor, too.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -67,8 +67,6 @@ struct Slot {
 enum Work {
     /// The commit thread has it. Length of its body.
     Ordered(usize),
-    /// To be executed when its turn comes, with the ids that the connection had when it was read.
-    Read { body: Box<[u8]>, ids: Arc<[Id]> },
     /// Answered, but others come first: the whole frame.
     Answered { frame: Box<[u8]>, zxid: i64, then_close: bool },
 }
@@ -482,8 +480,8 @@ impl Connection {
             let ids = Arc::clone(&self.ids);
             return self.answer(xid, op, body, &ids, round.received, round);
         }
-        let work = Work::Read { body: body.into(), ids: Arc::clone(&self.ids) };
-        self.push_slot(xid, op, body.len(), work, round);
+        // It must see the write before it and not the one behind it: it goes the same way.
+        self.order(xid, op, body, round);
     }
 
     fn order(&mut self, xid: i32, op: i32, body: &[u8], round: &mut Round<'_>) {
@@ -594,10 +592,6 @@ impl Connection {
             }
             let Some(slot) = self.pop_slot(round) else { return };
             match &slot.work {
-                Work::Read { body, ids } => {
-                    self.queued_bytes -= body.len();
-                    self.answer(slot.xid, slot.op, body, ids, slot.received, round);
-                }
                 Work::Answered { frame, zxid, then_close } => {
                     self.send_reply(&slot, frame, *zxid, *then_close, round);
                 }

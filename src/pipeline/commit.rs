@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use super::history::{CommittedLog, CommittedTxn};
 use super::outbox::IoOutbox;
+use super::read::{ReadView, Viewer};
 use super::reply::{self, Answer};
 use super::{CloseReason, ConnId, ToIo};
+use crate::auth::Registry;
 use crate::config::QuorumConfig;
 use crate::metrics::ServerMetrics;
 use crate::tree::{Applied, DbState, Trigger, WatcherId, Watches};
 use crate::wire::op::{EventType, STATE_SYNC_CONNECTED, xid};
 use crate::wire::proto::{PathRequest, ReplyHeader};
-use crate::wire::{Acl, ErrorCode, Put, Record, Txn, TxnRecord, code};
+use crate::wire::{Acl, ErrorCode, Id, Put, Record, Txn, TxnRecord, code};
 
 /// Where a reply goes: a slot of a connection, and the request it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,20 @@ pub enum Work {
         to: ReplyTo,
         err: ErrorCode,
     },
+    /// A read behind an earlier write of its own connection: its place is after that write and
+    /// before the connection's next one (C-100).
+    Read(Box<Read>),
+    /// The connection is gone, and its watches with it.
+    Forget(ConnId),
+}
+
+/// A read that goes through the corridor.
+#[derive(Debug)]
+pub struct Read {
+    pub to: ReplyTo,
+    pub session: i64,
+    pub body: Box<[u8]>,
+    pub ids: Arc<[Id]>,
 }
 
 impl Work {
@@ -90,16 +106,16 @@ pub enum SessionChange {
 }
 
 /// The commit stage.
-#[derive(Debug)]
 pub struct CommitStage {
     ring: CommittedLog,
+    auth: Arc<Registry>,
     triggers: Vec<Trigger>,
     watchers: Vec<ConnId>,
 }
 
 impl CommitStage {
-    pub fn new(ring: CommittedLog) -> Self {
-        Self { ring, triggers: Vec::new(), watchers: Vec::new() }
+    pub fn new(ring: CommittedLog, auth: Arc<Registry>) -> Self {
+        Self { ring, auth, triggers: Vec::new(), watchers: Vec::new() }
     }
 
     pub fn ring(&self) -> &CommittedLog {
@@ -137,6 +153,14 @@ impl CommitStage {
                         }
                     }
                 });
+                None
+            }
+            Work::Read(read) => {
+                self.read(&read, db, io, metrics);
+                None
+            }
+            Work::Forget(conn) => {
+                db.split().1.remove_watcher(WatcherId(conn.0));
                 None
             }
             Work::Refuse { to, err } => {
@@ -177,6 +201,18 @@ impl CommitStage {
             });
             run.flush(io);
         }
+    }
+
+    fn read(&self, read: &Read, db: &DbState, io: &mut IoOutbox, metrics: &ServerMetrics) {
+        let Read { to, session, body, ids } = read;
+        let view = ReadView { state: db, auth: &self.auth, reads: &metrics.read_per_namespace };
+        let viewer = Viewer { conn: to.conn, session: *session, ids };
+        let xid = if to.op == code::PING { xid::PING } else { to.xid };
+        io.reply(to.conn, to.slot, db.tree.last_zxid(), false, |out| {
+            if let Err(e) = view.answer(&viewer, xid, to.op, body, out) {
+                log::error!("session {session:#x}: cannot decode request type {}: {e}", to.op);
+            }
+        });
     }
 
     /// Applies a transaction that nobody waits for, e.g. when memory is brought up to the log.

@@ -41,7 +41,8 @@ pub enum IoEvent {
     /// A client wants a new session or an old one back (the checks C-87 (1) to (4) are done by the
     /// I/O thread: `request.timeout` is negotiated already).
     Connect { conn: ConnId, addr: IpAddr, request: ConnectRequest },
-    /// A request that has to be ordered: every write, `sync`, `closeSession`.
+    /// A request that has to be ordered: every write, `sync`, `closeSession`, and a read that came
+    /// behind one of them which is not answered yet.
     Request(ClientRequest),
     /// Sessions heard of since the last touch, with the time-outs of their connections.
     Touch(Vec<i64>),

@@ -278,7 +278,7 @@ impl Node {
             ready: VecDeque::new(),
             reloads: 0,
             replacement: None,
-            stage: CommitStage::new(boot.recent),
+            stage: CommitStage::new(boot.recent, Arc::clone(&settings.auth)),
             local: IdMap::default(),
             next_link: 1,
             snapshots,
@@ -502,6 +502,9 @@ impl Node {
         }
         let mismatches = db.tree.digest_mismatches();
         while let Some(work) = self.ready.pop_front() {
+            if matches!(&work, Work::Read(read) if !self.is_connected(read.session, read.to.conn)) {
+                continue;
+            }
             let zxid = match &work {
                 Work::Txn { record, .. } => {
                     count_writes(&record.txn, &self.metrics.write_per_namespace);
@@ -524,6 +527,11 @@ impl Node {
         }
         out.applied = db.tree.last_zxid();
         self.maybe_snapshot(&db.tree, out);
+    }
+
+    /// Whether a connection still has its session: one that is gone must not get a watch.
+    fn is_connected(&self, session: i64, conn: ConnId) -> bool {
+        self.local.get(&session).is_some_and(|local| local.conn == conn)
     }
 
     fn on_applied(&mut self, zxid: i64) {

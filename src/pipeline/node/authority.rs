@@ -150,7 +150,7 @@ impl Node {
     }
 
     /// Gives work that is no transaction its place behind all that is in flight.
-    fn in_order(&mut self, work: Work) {
+    pub(super) fn in_order(&mut self, work: Work) {
         match self.in_flight.back().map(|f| f.zxid) {
             Some(zxid) => self.in_flight.push_back(InFlight { zxid, work }),
             None => self.ready.push_back(work),

@@ -3,7 +3,8 @@
 
 use super::authority::Incoming;
 use super::{Cx, LocalSession, Node, Outputs, Role};
-use crate::pipeline::commit::{Origin, ReplyTo};
+use crate::pipeline::commit::{Origin, Read, ReplyTo, Work};
+use crate::pipeline::read::is_read;
 use crate::pipeline::{ClientRequest, CloseReason, ConnId, IoEvent, ToIo};
 use crate::session::{Owner, check_password};
 use crate::wire::proto::ConnectRequest;
@@ -22,9 +23,11 @@ impl Node {
                 }
             }
             IoEvent::Disconnected { conn, session } => {
-                if self.local.get(&session).is_some_and(|local| local.conn == conn) {
+                if self.is_connected(session, conn) {
                     self.local.remove(&session);
                 }
+                // A read of it may have set a watch since its own thread removed them.
+                self.ready.push_back(Work::Forget(conn));
             }
         }
     }
@@ -143,6 +146,9 @@ impl Node {
         }
         let timeout_ms = local.timeout_ms;
         let to = ReplyTo { conn, slot, xid, op };
+        if is_read(op) {
+            return self.read_in_order(Read { to, session, body, ids });
+        }
         if let Role::Following(following) = &mut self.role {
             following.touch(session, timeout_ms, cx.now.mono);
             return following.forward(session, to, &body, &ids);
@@ -154,6 +160,16 @@ impl Node {
         let owner = Some(Owner::ThisServer);
         let incoming = Incoming { session, cxid: xid, op, body: &body, ids: &ids, owner };
         self.decide(incoming, Origin::Client(to), cx, out);
+    }
+}
+
+impl Node {
+    /// A read that came behind an unanswered write of its connection.
+    fn read_in_order(&mut self, read: Read) {
+        match &mut self.role {
+            Role::Following(following) => self.ready.extend(following.read_behind(read)),
+            _ => self.in_order(Work::Read(Box::new(read))),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Command, Cx, InFlight, LinkEvent, LogMark, Node, NodeSettings, Outputs, Role};
 use crate::hash::IdMap;
 use crate::pipeline::ConnId;
-use crate::pipeline::commit::{Origin, ReplyTo, Work};
+use crate::pipeline::commit::{Origin, Read, ReplyTo, Work};
 use crate::pipeline::history::CommittedLog;
 use crate::quorum::leader::LinkId;
 use crate::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
@@ -17,6 +17,14 @@ use crate::storage::LogCommand;
 use crate::tree::DataTree;
 use crate::wire::quorum::{QuorumPacket, SessionTouch, packet, write_touches};
 use crate::wire::{Id, TxnRecord, code};
+
+/// What a session of this server waits for, in the order of its requests.
+enum Waiting {
+    Write(ReplyTo),
+    /// A `sync` with its path.
+    Sync(ReplyTo, Box<[u8]>),
+    Read(Box<Read>),
+}
 
 /// The learner's role.
 pub struct Following {
@@ -29,9 +37,9 @@ pub struct Following {
     /// There once this server serves.
     pub(super) sessions: Option<LearnerSessionTracker>,
     /// Requests sent to the leader and not answered, by session, in order.
-    forwarded: IdMap<i64, VecDeque<(ReplyTo, Box<[u8]>)>>,
-    /// `sync` requests sent to the leader, in order.
-    syncs: VecDeque<(ReplyTo, Box<[u8]>)>,
+    forwarded: IdMap<i64, VecDeque<Waiting>>,
+    /// The sessions of the `sync` requests sent to the leader, in order.
+    syncs: VecDeque<i64>,
     /// Connections that wait for a new session: by its id.
     new_sessions: IdMap<i64, (ConnId, i32)>,
     /// Connections that brought a session, until the leader has judged it.
@@ -120,11 +128,13 @@ impl Following {
 
     /// Passes a client's request on. It comes back as a transaction, or as SYNC.
     pub fn forward(&mut self, session: i64, to: ReplyTo, body: &[u8], ids: &[Id]) {
-        if to.op == code::SYNC {
-            self.syncs.push_back((to, body.into()));
+        let waiting = if to.op == code::SYNC {
+            self.syncs.push_back(session);
+            Waiting::Sync(to, body.into())
         } else {
-            self.forwarded.entry(session).or_default().push_back((to, Box::default()));
-        }
+            Waiting::Write(to)
+        };
+        self.forwarded.entry(session).or_default().push_back(waiting);
         self.with_core(|core, out| core.forward(session, to.xid, to.op, body, ids, out));
     }
 
@@ -137,15 +147,57 @@ impl Following {
                 None => Origin::Nobody,
             };
         }
-        let Some(waiting) = self.forwarded.get_mut(&session) else { return Origin::Nobody };
-        if waiting.front().is_none_or(|(to, _)| to.xid != cxid) {
-            return Origin::Nobody;
+        match self.forwarded.get_mut(&session).and_then(|waiting| waiting.front()) {
+            Some(Waiting::Write(to)) if to.xid == cxid => {
+                let to = *to;
+                self.pop_waiting(session);
+                Origin::Client(to)
+            }
+            _ => Origin::Nobody,
         }
-        let origin = waiting.pop_front().map_or(Origin::Nobody, |(to, _)| Origin::Client(to));
+    }
+
+    fn pop_waiting(&mut self, session: i64) -> Option<Waiting> {
+        let waiting = self.forwarded.get_mut(&session)?;
+        let first = waiting.pop_front();
         if waiting.is_empty() {
             self.forwarded.remove(&session);
         }
-        origin
+        first
+    }
+
+    /// A read waits for the writes its session has sent before it; given back when there are none.
+    pub fn read_behind(&mut self, read: Read) -> Option<Work> {
+        let read = Box::new(read);
+        match self.forwarded.get_mut(&read.session) {
+            Some(waiting) => waiting.push_back(Waiting::Read(read)),
+            None => return Some(Work::Read(read)),
+        }
+        None
+    }
+
+    /// The reads whose turn has come, now that what was before them is answered.
+    fn due_reads(&mut self, session: i64, ready: &mut VecDeque<Work>) {
+        while let Some(Waiting::Read(_)) = self.forwarded.get(&session).and_then(VecDeque::front) {
+            if let Some(Waiting::Read(read)) = self.pop_waiting(session) {
+                ready.push_back(Work::Read(read));
+            }
+        }
+    }
+
+    /// The oldest `sync` is answered by the leader.
+    fn sync_done(&mut self, ready: &mut VecDeque<Work>) {
+        let Some(session) = self.syncs.pop_front() else { return };
+        match self.forwarded.get(&session).and_then(VecDeque::front) {
+            Some(Waiting::Sync(..)) => {
+                if let Some(Waiting::Sync(to, path)) = self.pop_waiting(session) {
+                    ready.push_back(Work::Sync { to, path });
+                }
+                self.due_reads(session, ready);
+            }
+            // The session was closed meanwhile.
+            _ => {}
+        }
     }
 }
 
@@ -270,7 +322,9 @@ impl Node {
             LearnerOutput::Commit(record, bytes) => {
                 self.metrics.learner_commit_received_count.add(1);
                 let origin = following.origin_of(&record);
+                let session = record.header.client_id;
                 self.ready.push_back(Work::Txn { record, bytes, origin });
+                following.due_reads(session, &mut self.ready);
             }
             LearnerOutput::LastSeenConfig(text) => self.see_config_text(&text, cx, out),
             LearnerOutput::Activate { config, designated_leader } => {
@@ -289,9 +343,7 @@ impl Node {
                 }
             }
             LearnerOutput::SyncDone => {
-                if let Some((to, path)) = following.syncs.pop_front() {
-                    self.ready.push_back(Work::Sync { to, path });
-                }
+                following.sync_done(&mut self.ready);
             }
             LearnerOutput::StepDown { reason } => self.step_down(&reason, out),
         }
@@ -364,7 +416,8 @@ impl Node {
             Work::Txn { record, bytes, .. } => {
                 Some(Work::Txn { record, bytes, origin: Origin::Nobody })
             }
-            Work::Config { .. } | Work::Sync { .. } | Work::Refuse { .. } => None,
+            Work::Forget(conn) => Some(Work::Forget(conn)),
+            Work::Config { .. } | Work::Sync { .. } | Work::Refuse { .. } | Work::Read(_) => None,
         }
     }
 }
