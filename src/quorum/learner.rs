@@ -348,7 +348,10 @@ impl LearnerCore {
             packet::NEWLEADER => self.on_newleader(&packet, out),
             packet::UPTODATE => self.on_uptodate(out),
             packet::PING => {
-                out.push(LearnerOutput::Pong { zxid: packet.zxid });
+                // Before, a Java leader takes nothing but the ACK of NEWLEADER.
+                if self.phase == Phase::Serving {
+                    out.push(LearnerOutput::Pong { zxid: packet.zxid });
+                }
                 Ok(())
             }
             packet::REVALIDATE => {
