@@ -172,7 +172,7 @@ pub enum LinkEvent {
 /// What the server is to its ensemble at this moment.
 enum Role {
     /// Alone: decides everything itself.
-    Standalone(Box<Authority>),
+    Standalone(Authority),
     /// Between two roles: the log finishes what it was told, then an election starts.
     Draining {
         reload: bool,
@@ -296,7 +296,7 @@ impl Node {
         match &self.settings.quorum {
             None => {
                 let authority = Authority::standalone(&self.settings, &cx.db.tree, cx.now);
-                self.role = Role::Standalone(Box::new(authority));
+                self.role = Role::Standalone(authority);
                 self.report_role("standalone", "broadcast", out);
                 out.commands.push(Command::Serve { read_only: false });
             }
@@ -582,9 +582,17 @@ impl Node {
         out.io.push(conn, ToIo::Session { conn, session, timeout_ms, passwd });
     }
 
-    /// Starts a snapshot when enough has happened since the last one (D-38).
+    /// Starts a snapshot when enough has happened since the last one (D-38). Only while serving:
+    /// then all that is applied is committed. A snapshot with more in it, written late, would bring
+    /// back what the next leader has cut off meanwhile (ZOOKEEPER-4837).
     fn maybe_snapshot(&mut self, tree: &DataTree, out: &mut Outputs) {
-        if self.snapshot_due && !self.snapshot_running {
+        let serves = match &self.role {
+            Role::Standalone(_) => true,
+            Role::Leading(leading) => leading.authority.is_some(),
+            Role::Following(following) => following.serves(),
+            Role::Draining { .. } | Role::Looking => false,
+        };
+        if serves && self.snapshot_due && !self.snapshot_running {
             self.snapshot_due = false;
             self.snapshot_running = true;
             self.snapshots.snapshot_taken(out.random);

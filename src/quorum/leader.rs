@@ -757,9 +757,15 @@ impl LeaderCore {
                 self.announce_commit(&done, out);
             }
             self.last_committed = done.zxid;
+            self.answer_syncs(done.zxid, out);
         }
         out.push(LeaderOutput::Commit { zxid: last });
-        while self.pending_syncs.front().is_some_and(|(zxid, _)| *zxid <= last) {
+    }
+
+    /// A sync's answer goes between the commit it waited for and the next one: what the learner
+    /// reads then must not be newer than writes that its client sent after the sync.
+    fn answer_syncs(&mut self, committed: i64, out: &mut Vec<LeaderOutput>) {
+        while self.pending_syncs.front().is_some_and(|(zxid, _)| *zxid <= committed) {
             let Some((_, link)) = self.pending_syncs.pop_front() else { break };
             out.push(LeaderOutput::Send { link, packet: QuorumPacket::bare(packet::SYNC, 0) });
         }

@@ -47,7 +47,7 @@ pub fn load(disk: &dyn Disk, snap_dir: &Path, last_zxid: i64) -> Result<Epochs> 
     let of_zxid = epoch_of(last_zxid).max(0);
     let mut current = read_or_create(disk, snap_dir, CURRENT, of_zxid)?;
     if of_zxid > current {
-        current = repaired_current(disk, snap_dir, current, last_zxid)?;
+        current = explained_current(disk, snap_dir, current, last_zxid)?;
     }
     let accepted = read_or_create(disk, snap_dir, ACCEPTED, of_zxid.max(current))?;
     if accepted < current {
@@ -71,9 +71,12 @@ fn read_or_create(disk: &dyn Disk, snap_dir: &Path, name: &str, epoch: i64) -> R
     Ok(epoch)
 }
 
-/// ZOOKEEPER-2354: a learner that was sent a snapshot of epoch e crashed after keeping it and
-/// before `currentEpoch` was renamed into place. The temporary file then says what was meant.
-fn repaired_current(disk: &dyn Disk, dir: &Path, current: i64, last_zxid: i64) -> Result<i64> {
+/// A learner crashed while it was synchronised: transactions come first, `currentEpoch` after the
+/// last of them. If it was renaming that into place, the temporary file says what was meant
+/// (ZOOKEEPER-2354). Before that the old epoch stands: this server has not joined the new one, and
+/// must not pass for one that has its whole history (ZOOKEEPER-4643). But it can only have been
+/// sent what a leader had whom it had accepted.
+fn explained_current(disk: &dyn Disk, dir: &Path, current: i64, last_zxid: i64) -> Result<i64> {
     let tmp = disk::tmp_name(Path::new(CURRENT));
     let tmp: PathBuf = dir.join(tmp);
     let name = format!("{CURRENT}.tmp");
@@ -84,6 +87,10 @@ fn repaired_current(disk: &dyn Disk, dir: &Path, current: i64, last_zxid: i64) -
             log::info!("{} found. Setting current epoch to {epoch}.", tmp.display());
             write(disk, dir, CURRENT, epoch)?;
             Ok(epoch)
+        }
+        _ if read(disk, dir, ACCEPTED)?.is_some_and(|accepted| accepted >= epoch_of(last_zxid)) => {
+            log::info!("0x{last_zxid:x} came with a synchronization that was not finished");
+            Ok(current)
         }
         _ => Err(StorageError::Epoch(format!(
             "The current epoch, {current:x}, is older than the last zxid, 0x{last_zxid:x}, in {}",
@@ -113,13 +120,15 @@ mod tests {
         const E2: i64 = 2 << 32;
         let ok = |accepted, current| Ok(Epochs { accepted, current });
         type Row<'a> = (&'a [(&'a str, &'a str)], i64, std::result::Result<Epochs, &'a str>);
-        let rows: [Row; 8] = [
+        let rows: [Row; 10] = [
             (&[], 0, ok(0, 0)),
             (&[], E2 | 5, ok(2, 2)),
             (&[], -1, ok(0, 0)),
             (&[(CURRENT, "2\n"), (ACCEPTED, "3")], E2 | 5, ok(3, 2)),
             (&[(CURRENT, "1"), (ACCEPTED, "2"), ("currentEpoch.tmp", "2")], E2, ok(2, 2)),
-            (&[(CURRENT, "1"), (ACCEPTED, "2")], E2, Err("The current epoch, 1, is older")),
+            (&[(CURRENT, "1"), (ACCEPTED, "2")], E2 | 5, ok(2, 1)),
+            (&[(CURRENT, "1"), (ACCEPTED, "1")], E2, Err("The current epoch, 1, is older")),
+            (&[(CURRENT, "1")], E2, Err("The current epoch, 1, is older")),
             (&[(CURRENT, "2"), (ACCEPTED, "1")], 7, Err("The accepted epoch, 1 is less")),
             (&[(CURRENT, "two"), (ACCEPTED, "1")], 7, Err("Found \"two\" in")),
         ];

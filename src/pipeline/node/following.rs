@@ -70,6 +70,10 @@ impl Following {
         }
     }
 
+    pub fn serves(&self) -> bool {
+        self.sessions.is_some()
+    }
+
     pub fn with_core(&mut self, f: impl FnOnce(&mut LearnerCore, &mut Vec<LearnerOutput>)) {
         if let Some(core) = &mut self.core {
             f(core, &mut self.out);
@@ -188,12 +192,15 @@ impl Following {
     /// The oldest `sync` is answered by the leader.
     fn sync_done(&mut self, ready: &mut VecDeque<Work>) {
         let Some(session) = self.syncs.pop_front() else { return };
-        // Without it, the session was closed meanwhile.
-        if let Some(Waiting::Sync(..)) = self.forwarded.get(&session).and_then(VecDeque::front)
-            && let Some(Waiting::Sync(to, path)) = self.pop_waiting(session)
-        {
-            ready.push_back(Work::Sync { to, path });
-            self.due_reads(session, ready);
+        match self.forwarded.get(&session).and_then(VecDeque::front) {
+            Some(Waiting::Sync(..)) => {
+                if let Some(Waiting::Sync(to, path)) = self.pop_waiting(session) {
+                    ready.push_back(Work::Sync { to, path });
+                }
+                self.due_reads(session, ready);
+            }
+            // The session was closed meanwhile.
+            _ => {}
         }
     }
 }

@@ -98,9 +98,7 @@ impl Node {
                 let (core, core_out) = (&mut leading.core, &mut leading.out);
                 match event {
                     LinkEvent::Packets(packets) => {
-                        for packet in packets {
-                            core.packet(link, packet, cx.now.mono, core_out);
-                        }
+                        return self.on_learner_packets(link, packets, cx, out);
                     }
                     LinkEvent::Progress => core.progress(link, cx.now.mono),
                     LinkEvent::Closed { reason } => {
@@ -109,7 +107,8 @@ impl Node {
                         out.link(link, LinkCommand::Close);
                     }
                     LinkEvent::Snapshot { .. } => {
-                        out.link(link, LinkCommand::Close);
+                        core_out.push(LeaderOutput::Close { link, reason: "sent a SNAP".into() });
+                        core.disconnected(link, core_out);
                     }
                 }
             }
@@ -117,6 +116,22 @@ impl Node {
                 self.on_leader_event(event, cx, out);
             }
             _ => out.link(link, LinkCommand::Close),
+        }
+    }
+
+    /// One packet after the other, each with all that comes of it: a SYNC must not be answered
+    /// by what a later ACK has committed.
+    fn on_learner_packets(
+        &mut self,
+        link: LinkId,
+        packets: Vec<QuorumPacket>,
+        cx: Cx<'_>,
+        out: &mut Outputs,
+    ) {
+        for packet in packets {
+            let Role::Leading(leading) = &mut self.role else { return };
+            leading.core.packet(link, packet, cx.now.mono, &mut leading.out);
+            self.run_leader(cx, out);
         }
     }
 
