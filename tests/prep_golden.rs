@@ -110,7 +110,6 @@ fn replay(records: &[(TxnRecord, Vec<u8>)], digest_enabled: bool, lag: usize) {
             body: &body,
             ids: &ids,
             owner: None,
-            local_session: false,
             upgrade_error: None,
         };
         let context = &mut Context {

@@ -57,7 +57,6 @@ impl Server {
             body,
             ids: &client.ids,
             owner: None,
-            local_session: false,
             upgrade_error: None,
         };
         let mut context = Context {

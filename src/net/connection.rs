@@ -429,6 +429,9 @@ impl Connection {
         }
         if is_read(op) {
             self.read(xid, op, body, round);
+        } else if round.serving == Serving::ReadOnly && needs_leader(op) {
+            let zxid = round.view.state.tree.last_zxid();
+            return self.reply_in_turn(xid, op, (zxid, ErrorCode::NotReadOnly, &[]), false, round);
         } else if is_ordered(op) {
             self.order(xid, op, body, round);
         } else {
@@ -811,6 +814,12 @@ impl Connection {
 /// by connecting.
 fn is_ordered(op: i32) -> bool {
     op == code::SYNC || op::is_write(op) && !matches!(op, code::CHECK | code::CREATE_SESSION)
+}
+
+/// What a read-only server refuses (C-112). Its sessions end without anybody else.
+fn needs_leader(op: i32) -> bool {
+    op == code::SYNC
+        || op::is_write(op) && !matches!(op, code::CREATE_SESSION | code::CLOSE_SESSION)
 }
 
 /// The short names of operations in `cons` (C-30 …).

@@ -166,8 +166,13 @@ impl CommitStage {
             Work::Refuse { to, err } => {
                 let zxid = db.tree.last_zxid();
                 io.reply(to.conn, to.slot, zxid, false, |out| {
-                    reply::error(out, to.xid, zxid, err.code());
+                    if err != ErrorCode::SessionMoved {
+                        reply::error(out, to.xid, zxid, err.code());
+                    }
                 });
+                if err == ErrorCode::SessionMoved {
+                    close_moved(to.conn, io);
+                }
                 None
             }
         }
@@ -249,9 +254,13 @@ fn answer(to: ReplyTo, record: &TxnRecord, applied: &Applied, io: &mut IoOutbox)
         verdict = reply::write(out, &request, zxid, applied);
     });
     if verdict == Answer::Close {
-        let reason = CloseReason::SessionMoved;
-        io.push(to.conn, ToIo::Close { conn: to.conn, reason });
+        close_moved(to.conn, io);
     }
+}
+
+/// The session goes on through another server (C-94).
+fn close_moved(conn: ConnId, io: &mut IoOutbox) {
+    io.push(conn, ToIo::Close { conn, reason: CloseReason::SessionMoved });
 }
 
 fn session_change(record: &TxnRecord, err: i32, origin: Origin) -> Option<SessionChange> {

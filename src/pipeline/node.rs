@@ -7,6 +7,7 @@ mod authority;
 mod clients;
 mod following;
 mod leading;
+mod local;
 mod looking;
 mod membership;
 mod outputs;
@@ -25,7 +26,7 @@ use crate::metrics::ServerMetrics;
 use crate::quorum::Election;
 use crate::quorum::election;
 use crate::quorum::leader::LinkId;
-use crate::session::generate_password;
+use crate::session::{LearnerSessionTracker, generate_password};
 use crate::storage::{LogCommand, SnapshotPolicy, Token};
 use crate::tree::{DataTree, DbState};
 use crate::wire::election::Notification;
@@ -68,7 +69,11 @@ pub struct NodeSettings {
     pub quorum: Option<QuorumSettings>,
     pub auth: Arc<auth::Registry>,
     pub prep: super::prep::PrepOptions,
+    /// `localSessionsEnabled`, `localSessionsUpgradingEnabled`.
     pub local_sessions: bool,
+    pub local_sessions_upgrading: bool,
+    /// `readonlymode.enabled`.
+    pub read_only_mode: bool,
     pub container_check_ms: i64,
     pub container_max_per_minute: i64,
     pub container_max_never_used_ms: i64,
@@ -251,6 +256,8 @@ pub struct Node {
     snapshot_running: bool,
     next_container_check: i64,
     looking_since: i64,
+    /// The sessions of a server that serves read-only while it looks for a leader.
+    read_only: Option<LearnerSessionTracker>,
 }
 
 impl Node {
@@ -286,6 +293,7 @@ impl Node {
             snapshot_running: false,
             next_container_check: now.mono + settings.container_check_ms,
             looking_since: now.mono,
+            read_only: None,
             settings,
             metrics,
         }
@@ -354,7 +362,8 @@ impl Node {
             Role::Standalone(authority) => authority.next_deadline(),
             Role::Leading(leading) => leading.next_deadline(),
             Role::Following(following) => Some(following.next_tick),
-            Role::Draining { .. } | Role::Looking => None,
+            Role::Looking => self.looking_deadline(),
+            Role::Draining { .. } => None,
         };
         let election = self.election.as_ref().and_then(Election::next_deadline);
         role.into_iter()
@@ -613,6 +622,7 @@ impl Node {
         // Who steps down now expires nobody any more.
         self.run_role(cx, out);
         self.expire_sessions(cx, out);
+        self.tick_looking(cx, out);
         self.reap_containers(cx, out);
     }
 

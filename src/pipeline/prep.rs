@@ -56,8 +56,6 @@ pub struct PrepRequest<'a> {
     /// Where it came from. `None`: from this server itself; such a createSession leaves the
     /// session to whoever comes next (C-109).
     pub owner: Option<Owner>,
-    /// createSession or closeSession of a local session: no transaction.
-    pub local_session: bool,
     /// The session could not be made global for an ephemeral node, and why (C-109).
     pub upgrade_error: Option<ErrorCode>,
 }
@@ -94,8 +92,8 @@ pub struct Prepared {
 #[derive(Debug, Clone)]
 pub enum Outcome {
     Txn(Prepared),
-    /// Takes its place in the order without a transaction (sync, local sessions); or the error
-    /// to answer then, with the last zxid applied.
+    /// A `sync` takes its place in the order without a transaction; or the error to answer then,
+    /// with the last zxid applied.
     NoTxn(Result<(), ErrorCode>),
 }
 
@@ -173,10 +171,6 @@ impl Prep {
     /// cannot be decoded, for which Java logs the last zxid once more. A learner needs something to
     /// be committed before it can answer, so its undecodable request is a failed write.
     pub fn prepare(&mut self, request: &PrepRequest<'_>, context: &mut Context<'_>) -> Outcome {
-        let is_session_op = matches!(request.op, code::CREATE_SESSION | code::CLOSE_SESSION);
-        if is_session_op && request.local_session {
-            return Outcome::NoTxn(Ok(()));
-        }
         if !op::is_write(request.op) {
             let owner = request.owner.unwrap_or(Owner::ThisServer);
             return Outcome::NoTxn(match request.op {

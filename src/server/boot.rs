@@ -160,6 +160,8 @@ pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) ->
         auth,
         io_threads,
         local_sessions: config.local_sessions_enabled,
+        local_sessions_upgrading: config.local_sessions_upgrading_enabled,
+        read_only_mode: config.read_only_mode_enabled,
         container_check_ms: i64::from(config.container_check_interval_ms),
         container_max_per_minute: i64::from(config.container_max_per_minute),
         container_max_never_used_ms: config.container_max_never_used_interval_ms,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::membership::Ensemble;
 use super::{Cx, InFlight, Leading, Node, NodeSettings, Now, Outputs, Role};
 use crate::config::QuorumConfig;
-use crate::pipeline::commit::{Origin, ReplyTo, Work};
+use crate::pipeline::commit::{Origin, Work};
 use crate::pipeline::prep::{self, Context, Outcome, Prep, PrepRequest, Prepared};
 use crate::session::{Kind, Owner, SessionTracker, first_session_id};
 use crate::tree::DataTree;
-use crate::wire::{Id, Put, TxnRecord, code};
+use crate::wire::{ErrorCode, Id, Put, TxnRecord, code};
 
 /// Prep and the sessions it checks.
 pub struct Authority {
@@ -65,6 +65,8 @@ pub(super) struct Incoming<'a> {
     pub body: &'a [u8],
     pub ids: &'a [Id],
     pub owner: Option<Owner>,
+    /// An ephemeral node for a local session that must stay one.
+    pub upgrade_error: Option<ErrorCode>,
 }
 
 impl Node {
@@ -103,8 +105,7 @@ impl Node {
             body: incoming.body,
             ids: incoming.ids,
             owner: incoming.owner,
-            local_session: false,
-            upgrade_error: None,
+            upgrade_error: incoming.upgrade_error,
         };
         let mut context = Context {
             tree: &cx.db.tree,
@@ -118,6 +119,10 @@ impl Node {
             (Outcome::Txn(prepared), origin) => self.propose(prepared, origin, cx, out),
             (Outcome::NoTxn(Err(err)), Origin::Client(to)) => {
                 self.in_order(Work::Refuse { to, err })
+            }
+            // `sync` on the server that orders the writes: due when all in flight is committed.
+            (Outcome::NoTxn(Ok(())), Origin::Client(to)) => {
+                self.in_order(Work::Sync { to, path: incoming.body.into() })
             }
             (Outcome::NoTxn(_), _) => {}
         }
@@ -144,11 +149,6 @@ impl Node {
         }
     }
 
-    /// `sync` on the server that orders the writes: due when all that is in flight is committed.
-    pub(super) fn sync_here(&mut self, to: ReplyTo, path: Box<[u8]>) {
-        self.in_order(Work::Sync { to, path });
-    }
-
     /// Gives work that is no transaction its place behind all that is in flight.
     pub(super) fn in_order(&mut self, work: Work) {
         match self.in_flight.back().map(|f| f.zxid) {
@@ -159,8 +159,15 @@ impl Node {
 
     /// Closes the sessions whose time is up.
     pub(super) fn expire_sessions(&mut self, cx: Cx<'_>, out: &mut Outputs) {
-        let Some(authority) = self.authority() else { return };
-        for session in authority.sessions.expire(cx.now.mono) {
+        let expired = match &mut self.role {
+            Role::Following(f) => f.sessions.as_mut().map(|s| s.expire(cx.now.mono)),
+            _ => self.authority().map(|a| a.sessions.expire(cx.now.mono)),
+        };
+        for session in expired.unwrap_or_default() {
+            if self.is_local_session(session) {
+                self.expire_local(session, out);
+                continue;
+            }
             log::info!("Expiring session {session:#x}, timeout exceeded");
             self.metrics.stale_sessions_expired.add(1);
             let close = Incoming {
@@ -170,6 +177,7 @@ impl Node {
                 body: &[],
                 ids: &[],
                 owner: None,
+                upgrade_error: None,
             };
             self.decide(close, Origin::Nobody, cx, out);
         }
@@ -200,6 +208,7 @@ impl Node {
                 body: &body,
                 ids: &[],
                 owner: None,
+                upgrade_error: None,
             };
             self.decide(delete, Origin::Nobody, cx, out);
         }

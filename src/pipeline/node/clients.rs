@@ -38,7 +38,11 @@ impl Node {
             Role::Standalone(a) => a.sessions.touch_session(session, *timeout_ms, now),
             Role::Leading(l) => l.touch(session, *timeout_ms, now),
             Role::Following(f) => f.touch(session, *timeout_ms, now),
-            _ => false,
+            Role::Looking => {
+                let sessions = self.read_only.as_mut();
+                sessions.is_some_and(|s| s.touch_session(session, *timeout_ms, now))
+            }
+            Role::Draining { .. } => false,
         };
     }
 
@@ -66,8 +70,15 @@ impl Node {
                 Some(session) => session,
                 None => return close(conn, out),
             },
-            _ => return close(conn, out),
+            Role::Looking => match &mut self.read_only {
+                Some(sessions) => sessions.create_session(timeout_ms, cx.now.mono),
+                None => return close(conn, out),
+            },
+            Role::Draining { .. } => return close(conn, out),
         };
+        if self.is_local_session(session) {
+            return self.establish(conn, session, timeout_ms, out);
+        }
         let mut body = Vec::new();
         body.put_i32(timeout_ms);
         if let Role::Following(following) = &mut self.role {
@@ -80,6 +91,7 @@ impl Node {
             body: &body,
             ids: &[],
             owner: Some(Owner::ThisServer),
+            upgrade_error: None,
         };
         self.decide(incoming, Origin::NewSession { conn, timeout_ms }, cx, out);
     }
@@ -109,10 +121,18 @@ impl Node {
             Role::Leading(l) => {
                 l.take_over(session, request.timeout, Owner::ThisServer, cx.now.mono)
             }
-            Role::Following(f) => {
+            Role::Following(f) if !f.has_local(session) => {
                 return f.revalidate(session, conn, request.timeout);
             }
-            _ => return close(conn, out),
+            Role::Following(f) => f.touch(session, request.timeout, cx.now.mono),
+            Role::Looking => match &mut self.read_only {
+                Some(sessions) if sessions.is_local(session) => {
+                    sessions.touch_session(session, request.timeout, cx.now.mono)
+                }
+                // Whether it lives only a leader knows.
+                _ => return close(conn, out),
+            },
+            Role::Draining { .. } => return close(conn, out),
         };
         self.finish_reopen(conn, session, request.timeout, valid, out);
     }
@@ -144,31 +164,36 @@ impl Node {
         if local.conn != conn {
             return out.io.push(conn, ToIo::Close { conn, reason: CloseReason::SessionMoved });
         }
-        let timeout_ms = local.timeout_ms;
         let to = ReplyTo { conn, slot, xid, op };
         if is_read(op) {
-            return self.read_in_order(Read { to, session, body, ids });
-        }
-        if let Role::Following(following) = &mut self.role {
-            following.touch(session, timeout_ms, cx.now.mono);
-            return following.forward(session, to, &body, &ids);
+            let read = Box::new(Read { to, session, body, ids });
+            return self.in_turn(session, Work::Read(read));
         }
         self.touch(session, cx.now.mono);
-        if op == code::SYNC {
-            return self.sync_here(to, body);
+        if op == code::CLOSE_SESSION && self.is_local_session(session) {
+            return self.close_local(session, to, cx, out);
+        }
+        let upgrade_error = self.upgrade_if_needed(session, op, &body, cx, out);
+        if let Role::Following(following) = &mut self.role {
+            match upgrade_error {
+                Some(err) => self.in_turn(session, Work::Refuse { to, err }),
+                None => following.forward(session, to, &body, &ids),
+            }
+            return;
         }
         let owner = Some(Owner::ThisServer);
-        let incoming = Incoming { session, cxid: xid, op, body: &body, ids: &ids, owner };
+        let incoming =
+            Incoming { session, cxid: xid, op, body: &body, ids: &ids, owner, upgrade_error };
         self.decide(incoming, Origin::Client(to), cx, out);
     }
 }
 
 impl Node {
-    /// A read that came behind an unanswered write of its connection.
-    fn read_in_order(&mut self, read: Read) {
+    /// What needs no transaction, but its place behind the session's unanswered writes.
+    fn in_turn(&mut self, session: i64, work: Work) {
         match &mut self.role {
-            Role::Following(following) => self.ready.extend(following.read_behind(read)),
-            _ => self.in_order(Work::Read(Box::new(read))),
+            Role::Following(f) => self.ready.extend(f.behind_writes(session, work)),
+            _ => self.in_order(work),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Command, Cx, InFlight, LinkEvent, LogMark, Node, NodeSettings, Outputs, Role};
 use crate::hash::IdMap;
 use crate::pipeline::ConnId;
-use crate::pipeline::commit::{Origin, Read, ReplyTo, Work};
+use crate::pipeline::commit::{Origin, ReplyTo, Work};
 use crate::pipeline::history::CommittedLog;
 use crate::quorum::leader::LinkId;
 use crate::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
@@ -16,14 +16,15 @@ use crate::session::{LearnerSessionTracker, first_session_id};
 use crate::storage::LogCommand;
 use crate::tree::DataTree;
 use crate::wire::quorum::{QuorumPacket, SessionTouch, packet, write_touches};
-use crate::wire::{Id, TxnRecord, code};
+use crate::wire::{Id, Put, TxnRecord, code};
 
 /// What a session of this server waits for, in the order of its requests.
 enum Waiting {
     Write(ReplyTo),
     /// A `sync` with its path.
     Sync(ReplyTo, Box<[u8]>),
-    Read(Box<Read>),
+    /// A read, or a refusal: nothing that the leader is asked for.
+    Here(Work),
 }
 
 /// The learner's role.
@@ -123,6 +124,20 @@ impl Following {
         });
     }
 
+    /// Asks the leader to make a local session global.
+    pub fn upgrade(&mut self, session: i64) {
+        let timeout_ms = self.sessions.as_mut().and_then(|s| s.upgrade_session(session));
+        let mut body = Vec::new();
+        body.put_i32(timeout_ms.unwrap_or_default());
+        self.with_core(|core, out| {
+            core.forward(session, 0, code::CREATE_SESSION, &body, &[], out);
+        });
+    }
+
+    pub fn has_local(&self, session: i64) -> bool {
+        self.sessions.as_ref().is_some_and(|s| s.is_local(session))
+    }
+
     /// Asks the leader whether the session lives.
     pub fn revalidate(&mut self, session_id: i64, conn: ConnId, timeout: i32) {
         self.revalidations.insert(session_id, (conn, timeout));
@@ -170,21 +185,20 @@ impl Following {
         first
     }
 
-    /// A read waits for the writes its session has sent before it; given back when there are none.
-    pub fn read_behind(&mut self, read: Read) -> Option<Work> {
-        let read = Box::new(read);
-        match self.forwarded.get_mut(&read.session) {
-            Some(waiting) => waiting.push_back(Waiting::Read(read)),
-            None => return Some(Work::Read(read)),
+    /// Waits for the writes that the session has sent before; given back when there are none.
+    pub fn behind_writes(&mut self, session: i64, work: Work) -> Option<Work> {
+        match self.forwarded.get_mut(&session) {
+            Some(waiting) => waiting.push_back(Waiting::Here(work)),
+            None => return Some(work),
         }
         None
     }
 
-    /// The reads whose turn has come, now that what was before them is answered.
-    fn due_reads(&mut self, session: i64, ready: &mut VecDeque<Work>) {
-        while let Some(Waiting::Read(_)) = self.forwarded.get(&session).and_then(VecDeque::front) {
-            if let Some(Waiting::Read(read)) = self.pop_waiting(session) {
-                ready.push_back(Work::Read(read));
+    /// What needs no leader and whose turn has come, now that what was before it is answered.
+    fn due_here(&mut self, session: i64, ready: &mut VecDeque<Work>) {
+        while let Some(Waiting::Here(_)) = self.forwarded.get(&session).and_then(VecDeque::front) {
+            if let Some(Waiting::Here(work)) = self.pop_waiting(session) {
+                ready.push_back(work);
             }
         }
     }
@@ -197,7 +211,7 @@ impl Following {
                 if let Some(Waiting::Sync(to, path)) = self.pop_waiting(session) {
                     ready.push_back(Work::Sync { to, path });
                 }
-                self.due_reads(session, ready);
+                self.due_here(session, ready);
             }
             // The session was closed meanwhile.
             _ => {}
@@ -328,7 +342,7 @@ impl Node {
                 let origin = following.origin_of(&record);
                 let session = record.header.client_id;
                 self.ready.push_back(Work::Txn { record, bytes, origin });
-                following.due_reads(session, &mut self.ready);
+                following.due_here(session, &mut self.ready);
             }
             LearnerOutput::LastSeenConfig(text) => self.see_config_text(&text, cx, out),
             LearnerOutput::Activate { config, designated_leader } => {

@@ -45,10 +45,13 @@ impl Leading {
         authority.is_some_and(|a| a.sessions.touch_session(session, timeout_ms, now))
     }
 
-    /// A client brings its session to another server, or back to this one.
+    /// A client brings its session to another server, or back to this one. A local session
+    /// stays where it was made.
     pub fn take_over(&mut self, session: i64, timeout_ms: i32, owner: Owner, now: i64) -> bool {
         let Some(authority) = &mut self.authority else { return false };
-        authority.sessions.touch_session(session, timeout_ms, now)
+        let may_move = owner == Owner::ThisServer || !authority.sessions.is_local(session);
+        may_move
+            && authority.sessions.touch_session(session, timeout_ms, now)
             && authority.sessions.set_owner(session, Some(owner)).is_ok()
     }
 }
@@ -179,7 +182,15 @@ impl Node {
                     }
                 } else {
                     let owner = Some(Owner::Learner(link));
-                    let incoming = Incoming { session, cxid, op, body: &body, ids: &ids, owner };
+                    let incoming = Incoming {
+                        session,
+                        cxid,
+                        op,
+                        body: &body,
+                        ids: &ids,
+                        owner,
+                        upgrade_error: None,
+                    };
                     self.decide(incoming, Origin::Nobody, cx, out);
                 }
             }

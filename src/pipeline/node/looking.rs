@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::{Command, Cx, Event, LinkCommand, LogMark, Node, Outputs, Role, outputs::RoleReport};
-use crate::pipeline::{CloseReason, ToIo};
 use crate::quorum::election::{self, Election};
 use crate::wire::election::ServerState;
 
@@ -36,9 +35,7 @@ impl Node {
             }
             Role::Standalone(_) | Role::Draining { .. } | Role::Looking => {}
         }
-        self.local.clear();
-        out.commands.push(Command::StopServing);
-        out.io.push_all(|| ToIo::CloseAll { reason: CloseReason::NotServing });
+        self.let_clients_go(out);
         self.report_role("", "election", out);
         self.role = Role::Draining { reload };
         if reload {
@@ -120,6 +117,7 @@ impl Node {
         if !matches!(self.role, Role::Looking) {
             return;
         }
+        self.stop_read_only(out);
         let took = cx.now.mono - self.looking_since;
         self.metrics.election_time.add(took);
         log::info!("{state:?} - LEADER ELECTION TOOK - {took} MS, leader is {leader}");

@@ -70,7 +70,6 @@ impl World {
             body: &body,
             ids: &self.ids,
             owner: Some(self.owner),
-            local_session: false,
             upgrade_error: self.upgrade_error,
         };
         let mut context = Context {
