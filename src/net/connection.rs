@@ -431,7 +431,7 @@ impl Connection {
             self.read(xid, op, body, round);
         } else if round.serving == Serving::ReadOnly && needs_leader(op) {
             let zxid = round.view.state.tree.last_zxid();
-            return self.reply_in_turn(xid, op, (zxid, ErrorCode::NotReadOnly, &[]), false, round);
+            self.reply_in_turn(xid, op, (zxid, ErrorCode::NotReadOnly, &[]), false, round);
         } else if is_ordered(op) {
             self.order(xid, op, body, round);
         } else {

@@ -149,3 +149,77 @@ def test_sessions_move(lab, quorum_kind):
             tree.must(back, wire.SET_DATA, string(path) + i32(0) + i32(-1))
             back.end()
             tree.wait_gone(other, path)
+
+
+def read_only_server(lab, kind):
+    """Three servers with some data; one is left, read-only. With it, connections made before."""
+    servers = lab.ensemble([kind] * 3, LOCAL, ["-Dreadonlymode.enabled=true", *tree.FLAGS]).start()
+    last, *others = servers
+    writer = connect(last)
+    tree.must(writer, wire.CREATE, create("/kept", b"data"))
+    for server in others:
+        server.kill()
+    zk.wait_for("read-only mode", lambda: last.mode() == "read-only")
+    return servers, last, writer
+
+
+def test_read_only(lab, quorum_kind):
+    servers, last, writer = read_only_server(lab, quorum_kind)
+    assert closed(writer)
+    assert last.word("isro") == "ro"
+    assert connect(last) is None, "the client did not ask for a read-only server"
+    reader = connect(last, 6000, read_only=True)
+    assert reader.session != 0
+    assert reader.log[-1][2].bytes[-1] == 1, "the response says that it is one"
+    assert exists(reader, "/kept") == 0
+    assert reader.call(wire.GET_DATA, string("/kept") + flag(True)) == 0
+    path = string("/kept")
+    for kind, body in [
+        (wire.CREATE, create("/new")), (wire.CREATE, create("/new", flags=EPHEMERAL)),
+        (wire.DELETE, path + i32(-1)), (wire.SET_DATA, path + i32(0) + i32(-1)),
+        (wire.SYNC, path), (wire.CHECK, path + i32(0)),
+        (wire.MULTI, multi((wire.CHECK, path + i32(0)))),
+    ]:  # fmt: skip
+        assert reader.call(kind, body) == -119, kind
+    assert reader.call(wire.PING, xid=wire.PING_XID) == 0
+    ended = connect(last, read_only=True)
+    assert ended.call(wire.CLOSE_SESSION) == 0
+    assert closed(ended)
+    # A leader ends it.
+    servers[2].start(wait=False)
+    assert closed(reader)
+    zk.wait_for("a quorum", lambda: last.mode() in ("leader", "follower"))
+    assert last.word("isro") == "rw"
+    tree.must(connect(last), wire.CREATE, create("/new"))
+
+
+def test_read_only_sessions(lab, quorum_kind):
+    """They can come back and expire; a session of the ensemble is not judged."""
+    servers, last, _ = read_only_server(lab, quorum_kind)
+    reader = connect(last, 20000, read_only=True)
+    reader.socket.close()
+    again = connect(last, 20000, like=reader, read_only=True)
+    assert again.session == reader.session
+    assert exists(again, "/kept") == 0
+    short = connect(last, 1000, read_only=True)
+    assert closed(short)
+    # Ours leaves the verdict to a leader: the session may be one of an ensemble out of reach.
+    gone = connect(last, 1000, like=short, read_only=True)
+    assert gone is None or gone.session == 0
+
+
+def test_read_only_keeps_global_sessions(lab, quorum_kind):
+    config = {"tickTime": 500}
+    flags = ["-Dreadonlymode.enabled=true", *tree.FLAGS]
+    servers = lab.ensemble([quorum_kind] * 3, config, flags).start()
+    last = servers[1]
+    owner = connect(last, 20000)
+    tree.must(owner, wire.CREATE, create("/mine", flags=EPHEMERAL))
+    servers[2].kill()
+    servers[3].kill()
+    zk.wait_for("read-only mode", lambda: last.mode() == "read-only")
+    assert connect(last, 20000, like=owner, read_only=True) is None
+    servers[2].start()
+    again = connect(last, 20000, like=owner)
+    assert again.session == owner.session
+    assert exists(again, "/mine") == 0
