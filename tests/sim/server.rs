@@ -174,6 +174,8 @@ fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
             multi_address: false,
         },
         local_sessions: false,
+        local_sessions_upgrading: false,
+        read_only_mode: false,
         container_check_ms: 1_000,
         container_max_per_minute: 10_000,
         container_max_never_used_ms: 0,
