@@ -44,15 +44,16 @@ def wait_gone(server, path, deadline=30.0):
     reader.end()
 
 
-def write(server, top="/v"):
-    """Writes the tree below `top`; returns the connections whose sessions and ephemerals live."""
+def write(server, top="/v", old=False):
+    """Writes the tree below `top`; returns the connections whose sessions and ephemerals live.
+    old: a 3.8.0 server follows. It drops a multi with a create2 that another server proposes."""
     a, b, bob = client(server), client(server), client(server)
     authenticate(bob, "bob:secret")
     must(a, wire.CREATE, create(top, b"top"))
     nodes(a, top)
     access(bob, top)
     quota(a, top)
-    multis(a, top)
+    multis(a, top, wire.CREATE if old else wire.CREATE2)
     failures(a, top)
     for connection, name in ((a, "a"), (b, "b")):
         must(connection, wire.CREATE, create(f"{top}/eph-{name}", name.encode(), flags=1))
@@ -103,10 +104,10 @@ def quota(a, top):
     must(a, wire.SET_DATA, string(f"{top}/counted") + buffer(b"123") + i32(-1))
 
 
-def multis(a, top):
+def multis(a, top, create2):
     must(a, wire.MULTI, multi(
         (wire.CREATE, create(f"{top}/m", b"m")),
-        (wire.CREATE2, create(f"{top}/m/2", b"2")),
+        (create2, create(f"{top}/m/2", b"2")),
         (wire.CREATE_CONTAINER, create(f"{top}/m/box", b"", flags=4)),
         (wire.CREATE, create(f"{top}/m/box/x")),
         (wire.CREATE_TTL, create(f"{top}/m/ttl", b"", flags=5) + i64(86400000)),

@@ -269,9 +269,26 @@ class Ensemble:
         for server in self.servers:
             server.start(wait=False)
         if wait:
-            for server in self.servers:
-                server.wait_serving()
+            self.wait_serving()
         return self
+
+    def start_led_by_last(self):
+        """The first start, such that the highest id leads: the smallest majority with it starts
+        first."""
+        voters = [s for s in self.servers if s.config.get("peerType") != "observer"]
+        first = voters[-1 - len(voters) // 2 :]
+        for server in first:
+            server.start(wait=False)
+        wait_for("the last server to lead", lambda: voters[-1].mode() == "leader", 40)
+        for server in self.servers:
+            if server not in first:
+                server.start(wait=False)
+        self.wait_serving()
+        return self
+
+    def wait_serving(self):
+        for server in self.servers:
+            server.wait_serving()
 
     def leader(self, deadline=30.0):
         def find():
