@@ -4,7 +4,7 @@
 //! `processPacket`, `finishSessionInit`.
 //!
 //! Replies leave in the order of their requests (C-100). Every request that cannot be answered at
-//! once takes a *slot* in a queue; a read behind an unanswered write goes through the corridor, too.
+//! once takes a *slot* in a queue; a read behind an unanswered write goes the write's way.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -177,7 +177,7 @@ pub enum LinkEvent {
 /// What the server is to its ensemble at this moment.
 enum Role {
     /// Alone: decides everything itself.
-    Standalone(Authority),
+    Standalone(Box<Authority>),
     /// Between two roles: the log finishes what it was told, then an election starts.
     Draining {
         reload: bool,
@@ -304,7 +304,7 @@ impl Node {
         match &self.settings.quorum {
             None => {
                 let authority = Authority::standalone(&self.settings, &cx.db.tree, cx.now);
-                self.role = Role::Standalone(authority);
+                self.role = Role::Standalone(Box::new(authority));
                 self.report_role("standalone", "broadcast", out);
                 out.commands.push(Command::Serve { read_only: false });
             }

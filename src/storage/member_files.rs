@@ -1,6 +1,7 @@
 //! The files in which a server keeps the ensemble's configurations: what is in force in
 //! `<configuration file>.dynamic.<hex version>`, to which the configuration file points, and what
-//! was proposed last in `.dynamic.next` (D-51, D-52, K-4). Knows no quorum: it is told what to keep.
+//! was proposed last in `.dynamic.next` (D-51, D-52, K-4). Knows no quorum: it is told what
+//! to keep.
 //! Java: `QuorumPeer.setQuorumVerifier`, `QuorumPeerConfig.writeDynamicConfig`, `editStaticConfig`.
 
 use std::path::{Path, PathBuf};

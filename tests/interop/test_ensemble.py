@@ -8,7 +8,7 @@ import tree
 import zk
 from ensembles import CONFIG, Loads, assert_one_tree, begin, put, synced, wait_leader_among
 from tree import wire
-from wire import create, flag, i32, i64, string
+from wire import create, flag, string
 
 
 def test_rolling_restart_under_load(lab, quorum_kind, long):
@@ -115,21 +115,3 @@ def test_observer(lab, quorum_kind, voters, observer):
     put(again, "/through-the-observer")
     leader.start()
     assert_one_tree(ensemble, ["/made", "/kept", "/through-the-observer", *missed])
-
-
-def test_reconfig_adds_and_removes(lab, quorum_kind):
-    config = CONFIG | {"reconfigEnabled": "true"}
-    ensemble = lab.ensemble([quorum_kind] * 3, config, tree.FLAGS).start()
-    admin = tree.client(ensemble[3])
-    tree.authenticate(admin, "super:test")
-    quorum, election, client = (zk.free_port() for _ in range(3))
-    joiner = f"server.4=127.0.0.1:{quorum}:{election}:observer;127.0.0.1:{client}"
-    tree.must(admin, wire.RECONFIG, string(joiner) + string(None) + string(None) + i64(-1))
-    for server in ensemble:
-        reader = synced(server)
-        config = tree.answer(reader, wire.GET_DATA, string("/zookeeper/config") + flag(False))
-        assert f"server.4=127.0.0.1:{quorum}" in config.text().decode()
-    tree.must(admin, wire.RECONFIG, string(None) + string("1,4") + string(None) + i64(-1))
-    put(admin, "/after-reconfig")
-    reader = synced(ensemble[2])
-    assert reader.call(wire.EXISTS, string("/after-reconfig") + flag(False)) == 0

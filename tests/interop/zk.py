@@ -106,6 +106,8 @@ class Server:
         }
         self.config.update(config or {})
         self.host, self.namespace = "127.0.0.1", None
+        # A server rewrites its own file when the ensemble is reconfigured.
+        self.keeps_config = False
         self.process = None
         self.log = self.directory / "server.log"
 
@@ -120,6 +122,8 @@ class Server:
 
     def config_file(self):
         path = self.directory / "zoo.cfg"
+        if self.keeps_config and path.exists():
+            return path
         lines = [f"{k}={v}\n" for k, v in self.config.items() if v is not None]
         path.write_text("".join(lines))
         return path

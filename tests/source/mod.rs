@@ -259,10 +259,25 @@ mod tests {
 
     #[test]
     fn lengths_of_functions() {
-        let text = "impl X {\n    pub fn a(\n        b: u8,\n    ) {\n        if b {\n        }\n    \
-                    }\n\n    fn c() {}\n}\ntrait Y {\n    fn d(\n        e: u8,\n    );\n}\n";
+        let text = r"
+impl X {
+    pub fn a(
+        b: u8,
+    ) {
+        if b {
+        }
+    }
+
+    fn c() {}
+}
+trait Y {
+    fn d(
+        e: u8,
+    );
+}
+";
         let source = source("src/wire/mod.rs", text);
-        assert_eq!(source.functions(), [(2, "a", 6), (9, "c", 1), (12, "d", 3)]);
+        assert_eq!(source.functions(), [(3, "a", 6), (10, "c", 1), (13, "d", 3)]);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Node {
         let auth = Arc::clone(&self.settings.auth);
         let ensemble;
         let (authority, ensemble) = match &mut self.role {
-            Role::Standalone(authority) => (authority, None),
+            Role::Standalone(authority) => (&mut **authority, None),
             Role::Leading(leading) => {
                 let Leading { core, authority, .. } = &mut **leading;
                 let Some(authority) = authority else { return };

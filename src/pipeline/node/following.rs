@@ -206,15 +206,12 @@ impl Following {
     /// The oldest `sync` is answered by the leader.
     fn sync_done(&mut self, ready: &mut VecDeque<Work>) {
         let Some(session) = self.syncs.pop_front() else { return };
-        match self.forwarded.get(&session).and_then(VecDeque::front) {
-            Some(Waiting::Sync(..)) => {
-                if let Some(Waiting::Sync(to, path)) = self.pop_waiting(session) {
-                    ready.push_back(Work::Sync { to, path });
-                }
-                self.due_here(session, ready);
-            }
-            // The session was closed meanwhile.
-            _ => {}
+        // Without it, the session was closed meanwhile.
+        if let Some(Waiting::Sync(..)) = self.forwarded.get(&session).and_then(VecDeque::front)
+            && let Some(Waiting::Sync(to, path)) = self.pop_waiting(session)
+        {
+            ready.push_back(Work::Sync { to, path });
+            self.due_here(session, ready);
         }
     }
 }
