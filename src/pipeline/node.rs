@@ -140,6 +140,10 @@ pub enum Event {
     PeerDisconnected {
         sid: i64,
     },
+    /// What the oracle says (`oraclePath`).
+    Oracle {
+        answer: bool,
+    },
     /// Time has passed.
     Tick,
     /// Somebody wants to know something of the node.
@@ -341,6 +345,7 @@ impl Node {
             Event::Vote { .. } | Event::PeerConnected { .. } | Event::PeerDisconnected { .. } => {
                 self.on_election_event(event, cx, out);
             }
+            Event::Oracle { answer } => self.on_oracle(answer, cx, out),
             Event::Tick => self.on_tick(cx, out),
             Event::Inspect(question) => (question.0)(self),
             Event::Stop => {}

@@ -203,6 +203,7 @@ pub struct LeaderCore {
     last_committed: i64,
     /// sync requests that wait for a commit: zxid, learner.
     pending_syncs: VecDeque<(i64, LinkId)>,
+    oracle: Option<bool>,
     /// After a reconfiguration took the leadership away: no more commits.
     may_commit: bool,
     deadline: i64,
@@ -242,6 +243,7 @@ impl LeaderCore {
             last_proposed: 0,
             last_committed: mine.last_zxid,
             pending_syncs: VecDeque::new(),
+            oracle: None,
             may_commit: true,
             deadline,
             next_ping: now + settings.tick_ms / 2,
@@ -420,7 +422,7 @@ impl LeaderCore {
     /// the epoch is decided once a quorum has told which epochs it accepted.
     fn try_choose_epoch(&mut self, now: i64, out: &mut Vec<LeaderOutput>) {
         if self.phase == Phase::Discovery
-            && self.verifier.is_quorum(|sid| self.epoch_infos.contains(&sid))
+            && self.is_quorum(&self.verifier, |sid| self.epoch_infos.contains(&sid))
         {
             self.phase = Phase::AcceptingEpoch;
             self.extend_deadline(now);
@@ -507,7 +509,7 @@ impl LeaderCore {
 
     fn try_finish_epoch(&mut self, now: i64, out: &mut Vec<LeaderOutput>) {
         if self.phase != Phase::EpochAcks
-            || !self.verifier.is_quorum(|sid| self.epoch_acks.contains(&sid))
+            || !self.is_quorum(&self.verifier, |sid| self.epoch_acks.contains(&sid))
         {
             return;
         }
@@ -737,8 +739,9 @@ impl LeaderCore {
         let mut sids = BTreeSet::new();
         for (zxid, sid) in acked {
             sids.insert(sid);
-            if self.verifier.is_quorum(|sid| sids.contains(&sid))
-                && joint.is_none_or(|p| p.verifier.is_quorum(|sid| sids.contains(&sid)))
+            let has = |sid| sids.contains(&sid);
+            if self.is_quorum(&self.verifier, has)
+                && joint.is_none_or(|p| self.is_quorum(&p.verifier, has))
             {
                 return zxid;
             }
@@ -861,8 +864,24 @@ impl LeaderCore {
 
     /// Whether those are a quorum of the configuration in force and of the one proposed.
     fn is_quorum_of_all(&self, has: impl Fn(i64) -> bool) -> bool {
-        self.verifier.is_quorum(&has)
-            && self.pending.as_ref().is_none_or(|p| p.verifier.is_quorum(&has))
+        self.is_quorum(&self.verifier, &has)
+            && self.pending.as_ref().is_none_or(|p| self.is_quorum(&p.verifier, &has))
+    }
+
+    /// A quorum, or by the oracle's grace the one of two servers that is left.
+    fn is_quorum(&self, verifier: &QuorumVerifier, has: impl Fn(i64) -> bool) -> bool {
+        let is_alone = || !self.learners.values().any(|l| l.forwarding() && !l.observer);
+        verifier.is_quorum(has)
+            || (self.oracle == Some(true) && verifier.may_use_oracle() && is_alone())
+    }
+
+    /// What the oracle says now; `None` without one.
+    pub fn set_oracle(&mut self, answer: Option<bool>, now: i64, out: &mut Vec<LeaderOutput>) {
+        self.oracle = answer;
+        self.try_choose_epoch(now, out);
+        self.try_finish_epoch(now, out);
+        self.try_establish(now, out);
+        self.try_commit(out);
     }
 
     fn synced_sids(&self) -> BTreeSet<i64> {

@@ -59,6 +59,11 @@ impl QuorumVerifier {
         }
     }
 
+    /// Whether an oracle may stand in for a server that is gone.
+    pub fn may_use_oracle(&self) -> bool {
+        self.config.hierarchy.is_none() && self.voters().count() <= 2
+    }
+
     /// More than half of the weight in more than half of the groups that have any weight.
     fn has_most_groups(&self, has: impl Fn(i64) -> bool) -> bool {
         let Some(hierarchy) = &self.config.hierarchy else { return false };
@@ -140,13 +145,9 @@ impl JointVerifier {
     /// Whether the servers for which `has` is true are a quorum of every configuration that counts.
     pub fn is_quorum(&self, has: impl Fn(i64) -> bool) -> bool {
         self.each().all(|verifier| {
-            verifier.is_quorum(&has) || (self.oracle == Some(true) && may_use_oracle(verifier))
+            verifier.is_quorum(&has) || (self.oracle == Some(true) && verifier.may_use_oracle())
         })
     }
-}
-
-fn may_use_oracle(verifier: &QuorumVerifier) -> bool {
-    verifier.config.hierarchy.is_none() && verifier.voters().count() <= 2
 }
 
 #[cfg(test)]

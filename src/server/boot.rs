@@ -60,6 +60,17 @@ pub fn storage_settings(config: &Config) -> StorageSettings {
     }
 }
 
+/// A server that is no member cannot be found by the others. Java: `QuorumPeer.start`.
+pub fn check_own_id(config: &Config) -> Result<(), String> {
+    match config.server_id {
+        Some(id) if config.distributed && !config.quorum.servers.contains_key(&id) => Err(format!(
+            "My id {id} not in the peer list: give this server a line server.{id}= in {}, as an              observer if it is to join an ensemble",
+            config.dynamic_config_file.as_ref().unwrap_or(&config.config_path)
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The files that hold the ensemble's configurations. A configuration file that has the membership
 /// in itself is kept as it is before anything is taken out of it (K-4).
 pub fn member_files(config: &Config) -> Result<MemberFiles, String> {

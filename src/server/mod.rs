@@ -10,6 +10,7 @@ pub mod link;
 mod log_thread;
 pub mod logging;
 pub mod mesh;
+mod oracle;
 mod peers;
 mod snapshots;
 pub mod status;
@@ -117,6 +118,7 @@ impl Submit for ToCommitThread {
 
 impl Server {
     fn start(config: Arc<Config>, answerer: Answerer, started: Instant) -> Result<Self, Failure> {
+        boot::check_own_id(&config).map_err(|e| Failure::new(exit::UNEXPECTED_ERROR, e))?;
         let storage = boot::storage_settings(&config);
         let (tree, boot, stats) = boot::recover(&storage, config.distributed)
             .map_err(|e| Failure::new(exit::UNABLE_TO_ACCESS_DATADIR, e))?;
@@ -182,6 +184,9 @@ impl Server {
             started,
         };
         let commit = spawn_commit_thread(commit, received).map_err(unexpected)?;
+        if let Some(path) = config.oracle_path.clone().filter(|_| config.distributed) {
+            oracle::start(path, events.clone()).map_err(unexpected)?;
+        }
         Ok(Self { net, events, commit, log })
     }
 

@@ -67,7 +67,7 @@ impl Node {
         };
         let mine = StateSummary { current_epoch: self.current_epoch, last_zxid: self.appended };
         let mut cores_out = Vec::new();
-        let core = LeaderCore::new(
+        let mut core = LeaderCore::new(
             settings,
             self.membership.configs(),
             self.accepted_epoch,
@@ -75,6 +75,7 @@ impl Node {
             cx.now.mono,
             &mut cores_out,
         );
+        core.set_oracle(self.membership.oracle(), cx.now.mono, &mut cores_out);
         let leading = Leading { core, authority: None, out: cores_out, started: cx.now.mono };
         self.role = Role::Leading(Box::new(leading));
         self.metrics.proposal_sizes.reset();

@@ -19,6 +19,8 @@ pub(super) struct Membership {
     last_seen: Arc<QuorumConfig>,
     /// Whom the last reconfiguration appointed to lead, until this server has taken up its role.
     appointed: Option<i64>,
+    /// What the oracle said last.
+    oracle: Option<bool>,
     /// Where clients connect to this server.
     client_address: Option<Address>,
 }
@@ -31,6 +33,7 @@ impl Membership {
             last_seen: Arc::clone(last_seen),
             committed,
             appointed: None,
+            oracle: None,
             client_address: settings.client_address.clone(),
         }
     }
@@ -45,7 +48,14 @@ impl Membership {
     }
 
     pub fn verifier(&self) -> JointVerifier {
-        JointVerifier::new(Arc::clone(&self.committed), Some(Arc::clone(&self.last_seen)))
+        let last_seen = Some(Arc::clone(&self.last_seen));
+        let mut verifier = JointVerifier::new(Arc::clone(&self.committed), last_seen);
+        verifier.set_oracle(self.oracle);
+        verifier
+    }
+
+    pub fn oracle(&self) -> Option<bool> {
+        self.oracle
     }
 
     /// A server of the configuration in force or, if it is only there, of the one proposed.
@@ -203,6 +213,15 @@ impl Node {
                 let new = address(&self.membership.committed);
                 new.is_none() || new != address(old)
             }
+        }
+    }
+
+    pub(super) fn on_oracle(&mut self, answer: bool, cx: Cx<'_>, out: &mut Outputs) {
+        let answer = Some(answer);
+        self.membership.oracle = answer;
+        self.step_election(election::Event::Oracle { answer }, cx, out);
+        if let Role::Leading(leading) = &mut self.role {
+            leading.core.set_oracle(answer, cx.now.mono, &mut leading.out);
         }
     }
 
