@@ -13,6 +13,7 @@ use super::exit;
 use crate::metrics::ServerMetrics;
 use crate::pipeline::node::Event;
 use crate::storage::{StorageError, purge, snap_store};
+use crate::sys;
 use crate::tree::FrozenTree;
 
 /// When to purge, and what to keep.
@@ -56,6 +57,9 @@ fn run(
     events: &Sender<Event>,
     metrics: &ServerMetrics,
 ) {
+    if let Err(e) = sys::lower_thread_priority() {
+        log::warn!("snapshots are written at the same priority as all else: {e}");
+    }
     let mut next_purge = Instant::now();
     loop {
         if let Some(plan) = plan.filter(|_| Instant::now() >= next_purge) {

@@ -15,6 +15,8 @@ use crate::tree::{DataTree, FrozenTree, TreeOptions};
 
 /// A snapshot that is not valid after so many were tried ends the search (D-36).
 const TRIES: usize = 100;
+/// At most so many bytes of a snapshot wait in the system's memory, and a chunk.
+const SYNC_EVERY: u64 = 1 << 20;
 /// Shorter files cannot be snapshots (D-35).
 const MIN_SIZE: u64 = 10;
 
@@ -108,7 +110,8 @@ pub fn save(
     log::info!("Snapshotting: 0x{zxid:x} to {}", path.display());
     let tmp = disk::tmp_name(&path);
     let mut write = || -> io::Result<u64> {
-        let mut out = FileWriter { file: disk.create(&tmp, Existing::Replace)?, position: 0 };
+        let file = disk.create(&tmp, Existing::Replace)?;
+        let mut out = FileWriter { file, position: 0, synced: 0 };
         write_to(&mut out, tree, options, pace)?;
         out.file.sync_data()?;
         disk.rename(&tmp, &path)?;
@@ -144,15 +147,23 @@ fn write_to(
     }
 }
 
+/// Syncs as it goes, lest an fsync of the transaction log wait until the medium has taken hundreds
+/// of megabytes at once.
 struct FileWriter {
     file: Box<dyn DiskFile>,
     position: u64,
+    /// How much is durable.
+    synced: u64,
 }
 
 impl Write for FileWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_at(self.position, bytes)?;
         self.position += bytes.len() as u64;
+        if self.position - self.synced >= SYNC_EVERY {
+            self.file.sync_data()?;
+            self.synced = self.position;
+        }
         Ok(bytes.len())
     }
 
