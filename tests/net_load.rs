@@ -52,7 +52,7 @@ fn server() -> (NetHandle, Arc<Db>) {
             ephemeral: false,
             parent_cversion: -1,
         };
-        tree.apply(&header, &Txn::Create(txn), &mut Vec::new());
+        tree.apply(&header, &Txn::Create(txn), &mut |_| {});
     }
     let db = Arc::new(Db::new(tree, Watches::new(Seed::default())));
     let view = Arc::new(ServerView::new(4000, 1_000_000_000));
@@ -283,19 +283,18 @@ fn change(net: &NetHandle, db: &Db, zxid: i64) {
     let (tree, watches) = state.split();
     let header = TxnHeader { zxid, op: code::SET_DATA, ..TxnHeader::default() };
     let txn = SetDataTxn { path: "/node00000000".into(), data: None, version: 0 };
-    let mut triggers = Vec::new();
-    tree.apply(&header, &Txn::SetData(txn), &mut triggers);
-    let mut conns = vec![Vec::new(); net.clients().io_threads()];
-    let [trigger] = &triggers[..] else { panic!("one change") };
-    watches.fire(trigger, |watcher, _, _, _| {
-        let conn = ConnId(watcher.0);
-        conns[conn.io_thread()].push(conn);
+    tree.apply(&header, &Txn::SetData(txn), &mut |trigger| {
+        let mut conns = vec![Vec::new(); net.clients().io_threads()];
+        watches.fire(trigger, |watcher, _, _, _| {
+            let conn = ConnId(watcher.0);
+            conns[conn.io_thread()].push(conn);
+        });
+        let mut frame = Vec::new();
+        put_event(&mut frame, trigger.kind, trigger.path, zxid);
+        let frame: Arc<[u8]> = frame.into();
+        for (thread, conns) in conns.into_iter().enumerate() {
+            let (frame, acl) = (Arc::clone(&frame), Arc::clone(trigger.acl));
+            net.clients().send(thread, ToIo::Event { frame, acl, conns });
+        }
     });
-    let mut frame = Vec::new();
-    put_event(&mut frame, trigger.kind, &trigger.path, zxid);
-    let frame: Arc<[u8]> = frame.into();
-    for (thread, conns) in conns.into_iter().enumerate() {
-        let (frame, acl) = (Arc::clone(&frame), Arc::clone(&trigger.acl));
-        net.clients().send(thread, ToIo::Event { frame, acl, conns });
-    }
 }

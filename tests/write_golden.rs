@@ -77,7 +77,7 @@ impl Server {
             }
         };
         let zxid = prepared.header.zxid;
-        let applied = self.tree.apply(&prepared.header, &prepared.txn, &mut Vec::new());
+        let applied = self.tree.apply(&prepared.header, &prepared.txn, &mut |_| {});
         self.prep.applied(zxid);
         if op == code::CLOSE_SESSION {
             self.sessions.remove_session(request.session);

@@ -150,7 +150,7 @@ fn tree_with_ephemerals(owners: [(i64, &[&str]); 2]) -> DataTree {
         });
         let zxid = tree.last_zxid() + 1;
         let header = TxnHeader { client_id, cxid: 0, zxid, time: 0, op: txn.op() };
-        assert_eq!(tree.apply(&header, &txn, &mut Vec::new()).err, 0);
+        assert_eq!(tree.apply(&header, &txn, &mut |_| {}).err, 0);
     };
     create(0, "/app");
     for (owner, paths) in owners {

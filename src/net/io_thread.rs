@@ -261,7 +261,9 @@ impl IoThread {
     fn hand_over(&mut self) {
         self.tally.settle(&self.shared.stats[self.index], &self.metrics);
         if !self.batch.is_empty() {
-            self.submit.submit(std::mem::take(&mut self.batch));
+            // The next batch is probably as long.
+            let room = Vec::with_capacity(self.batch.len());
+            self.submit.submit(std::mem::replace(&mut self.batch, room));
         }
         for word in self.asked.drain(..) {
             if self.words.try_send(word).is_err()

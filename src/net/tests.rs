@@ -357,9 +357,7 @@ fn change_and_notify(server: &Server, zxid: i64) {
     let (tree, watches) = state.split();
     let header = TxnHeader { zxid, op: code::SET_DATA, ..TxnHeader::default() };
     let data = SetDataTxn { path: "/zookeeper".into(), data: None, version: 0 };
-    let mut triggers = Vec::new();
-    tree.apply(&header, &Txn::SetData(data), &mut triggers);
-    for trigger in &triggers {
+    tree.apply(&header, &Txn::SetData(data), &mut |trigger| {
         watches.fire(trigger, |watcher, kind, path, acl| {
             let conn = ConnId(watcher.0);
             let mut frame = Vec::new();
@@ -367,7 +365,7 @@ fn change_and_notify(server: &Server, zxid: i64) {
             let acl = Arc::clone(acl);
             server.send(conn, ToIo::Event { frame: frame.into(), acl, conns: vec![conn] });
         });
-    }
+    });
 }
 
 #[test]

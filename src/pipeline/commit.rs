@@ -44,7 +44,7 @@ pub enum Origin {
 #[derive(Debug)]
 pub enum Work {
     Txn {
-        record: Box<TxnRecord>,
+        record: TxnRecord,
         bytes: Arc<[u8]>,
         origin: Origin,
     },
@@ -109,13 +109,12 @@ pub enum SessionChange {
 pub struct CommitStage {
     ring: CommittedLog,
     auth: Arc<Registry>,
-    triggers: Vec<Trigger>,
     watchers: Vec<ConnId>,
 }
 
 impl CommitStage {
     pub fn new(ring: CommittedLog, auth: Arc<Registry>) -> Self {
-        Self { ring, auth, triggers: Vec::new(), watchers: Vec::new() }
+        Self { ring, auth, watchers: Vec::new() }
     }
 
     pub fn ring(&self) -> &CommittedLog {
@@ -137,7 +136,7 @@ impl CommitStage {
     ) -> Option<SessionChange> {
         match work {
             Work::Txn { record, bytes, origin } => {
-                self.apply(*record, bytes, origin, db, io, metrics)
+                self.apply(record, bytes, origin, db, io, metrics)
             }
             Work::Config { config, time } => {
                 self.show_config(&config, time, db, io, metrics);
@@ -187,25 +186,9 @@ impl CommitStage {
         metrics: &ServerMetrics,
     ) {
         let (tree, watches) = db.split();
-        tree.init_config(&config.to_string(), config.version, time, &mut self.triggers);
-        self.fire(config.version, watches, io, metrics);
-    }
-
-    /// Tells watchers of what has changed.
-    fn fire(
-        &mut self,
-        zxid: i64,
-        watches: &mut Watches,
-        io: &mut IoOutbox,
-        metrics: &ServerMetrics,
-    ) {
-        for trigger in self.triggers.drain(..) {
-            let mut run = EventRun { zxid, conns: &mut self.watchers, metrics, last: None };
-            watches.fire(&trigger, |watcher, kind, path, acl| {
-                run.add(watcher, kind, path, acl, io);
-            });
-            run.flush(io);
-        }
+        tree.init_config(&config.to_string(), config.version, time, &mut |trigger| {
+            fire(trigger, watches, &mut self.watchers, io, metrics);
+        });
     }
 
     fn read(&self, read: &Read, db: &DbState, io: &mut IoOutbox, metrics: &ServerMetrics) {
@@ -232,9 +215,10 @@ impl CommitStage {
     ) -> Option<SessionChange> {
         let zxid = record.header.zxid;
         let (tree, watches) = db.split();
-        let applied = tree.apply_record(&record, &mut self.triggers);
+        let applied = tree.apply_record(&record, &mut |trigger| {
+            fire(trigger, watches, &mut self.watchers, io, metrics);
+        });
         self.ring.push(CommittedTxn { zxid, bytes });
-        self.fire(zxid, watches, io, metrics);
         if let Origin::Client(to) = origin {
             answer(to, &record, &applied, io);
         }
@@ -242,7 +226,7 @@ impl CommitStage {
     }
 }
 
-fn answer(to: ReplyTo, record: &TxnRecord, applied: &Applied, io: &mut IoOutbox) {
+fn answer(to: ReplyTo, record: &TxnRecord, applied: &Applied<'_>, io: &mut IoOutbox) {
     let config = match &record.txn {
         Txn::Reconfig(txn) => String::from_utf8_lossy(txn.data.as_deref().unwrap_or_default()),
         _ => Cow::Borrowed(""),
@@ -275,6 +259,19 @@ fn session_change(record: &TxnRecord, err: i32, origin: Origin) -> Option<Sessio
         }
         _ => None,
     }
+}
+
+/// Tells watchers of what has changed.
+fn fire(
+    trigger: &Trigger<'_>,
+    watches: &mut Watches,
+    conns: &mut Vec<ConnId>,
+    io: &mut IoOutbox,
+    metrics: &ServerMetrics,
+) {
+    let mut run = EventRun { zxid: trigger.zxid, conns, metrics, last: None };
+    watches.fire(trigger, |watcher, kind, path, acl| run.add(watcher, kind, path, acl, io));
+    run.flush(io);
 }
 
 /// Watchers of one and the same event, gathered so that it is encoded once.

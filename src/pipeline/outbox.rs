@@ -18,9 +18,12 @@ impl Lane {
     /// Closes the run of replies, so that what follows it stays behind it.
     fn seal(&mut self) {
         if !self.entries.is_empty() {
+            // The next run is probably as long.
+            let bytes = Vec::with_capacity(self.bytes.len());
+            let entries = Vec::with_capacity(self.entries.len());
             self.messages.push(ToIo::Replies {
-                bytes: std::mem::take(&mut self.bytes),
-                entries: std::mem::take(&mut self.entries),
+                bytes: std::mem::replace(&mut self.bytes, bytes),
+                entries: std::mem::replace(&mut self.entries, entries),
             });
         }
     }

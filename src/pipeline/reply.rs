@@ -28,7 +28,7 @@ pub enum Answer {
 }
 
 /// Appends the reply to a write, with the zxid of its transaction.
-pub fn write(out: &mut Vec<u8>, to: &ReplyTo<'_>, zxid: i64, applied: &Applied) -> Answer {
+pub fn write(out: &mut Vec<u8>, to: &ReplyTo<'_>, zxid: i64, applied: &Applied<'_>) -> Answer {
     const MOVED: i32 = ErrorCode::SessionMoved as i32;
     if applied.err == MOVED || applied.sub.iter().any(|part| part.err == MOVED) {
         return Answer::Close;
@@ -102,7 +102,7 @@ fn header(out: &mut Vec<u8>, xid: i32, zxid: i64, err: i32) {
     out.put_i32(err);
 }
 
-fn body(out: &mut Vec<u8>, to: &ReplyTo<'_>, applied: &Applied) {
+fn body(out: &mut Vec<u8>, to: &ReplyTo<'_>, applied: &Applied<'_>) {
     match to.op {
         code::CREATE => out.put_str(path(applied)),
         code::CREATE2 | code::CREATE_CONTAINER | code::CREATE_TTL => {
@@ -118,7 +118,7 @@ fn body(out: &mut Vec<u8>, to: &ReplyTo<'_>, applied: &Applied) {
     }
 }
 
-fn multi(out: &mut Vec<u8>, parts: &[Applied]) {
+fn multi(out: &mut Vec<u8>, parts: &[Applied<'_>]) {
     for part in parts {
         let (op, err) = match part.op {
             code::CREATE_CONTAINER | code::CREATE_TTL => (code::CREATE2, 0),
@@ -140,11 +140,11 @@ fn multi(out: &mut Vec<u8>, parts: &[Applied]) {
     MultiHeader { op: -1, done: true, err: -1 }.write(out);
 }
 
-fn path(applied: &Applied) -> &str {
-    applied.path.as_deref().unwrap_or_default()
+fn path<'a>(applied: &Applied<'a>) -> &'a str {
+    applied.path.unwrap_or_default()
 }
 
-fn stat(applied: &Applied) -> Stat {
+fn stat(applied: &Applied<'_>) -> Stat {
     applied.stat.unwrap_or_default()
 }
 
@@ -168,12 +168,12 @@ mod tests {
         pzxid: 11,
     };
 
-    fn done(op: i32) -> Applied {
-        Applied { op, path: Some("/p".into()), stat: Some(STAT), ..Applied::default() }
+    fn done(op: i32) -> Applied<'static> {
+        Applied { op, path: Some("/p"), stat: Some(STAT), ..Applied::default() }
     }
 
     /// The one frame that the reply is: its header and its body.
-    fn reply(op: i32, applied: &Applied) -> (ReplyHeader, Vec<u8>) {
+    fn reply(op: i32, applied: &Applied<'_>) -> (ReplyHeader, Vec<u8>) {
         let mut out = vec![1, 2, 3];
         let to = ReplyTo { xid: 5, op, config: "version=0" };
         assert_eq!(write(&mut out, &to, 99, applied), Answer::Frame);

@@ -35,7 +35,7 @@ fn create(tree: &mut DataTree, zxid: i64, data: &str) -> Arc<[u8]> {
         ephemeral: false,
         parent_cversion: -1,
     });
-    tree.apply(&header, &txn, &mut Vec::new());
+    tree.apply(&header, &txn, &mut |_| {});
     let digest = Some(TxnDigest { version: 2, digest: tree.digest() });
     TxnRecord { header, txn, digest }.to_bytes().into()
 }

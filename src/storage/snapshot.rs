@@ -10,6 +10,7 @@ use adler2::Adler32;
 
 use super::compress::Finish;
 use crate::tree::{DataTree, FrozenTree, TreeBuilder, TreeOptions, ZxidDigest};
+use crate::wire::jute::text;
 use crate::wire::{Acl, Put, Reader, Record, StatPersisted};
 
 /// "ZKSN", version 2, database id −1.
@@ -215,9 +216,11 @@ impl<R: Read> Decoder<R> {
     }
 
     fn need(&mut self, n: usize) -> io::Result<&[u8]> {
-        self.fill(n)?;
         if self.filled - self.taken < n {
-            return Err(self.error(&format!("the snapshot ends inside a field of {n} bytes")));
+            self.fill(n)?;
+            if self.filled - self.taken < n {
+                return Err(self.error(&format!("the snapshot ends inside a field of {n} bytes")));
+            }
         }
         Ok(&self.buf[self.taken..self.taken + n])
     }
@@ -294,7 +297,7 @@ impl<R: Read> Decoder<R> {
         let data_len = self.length_at(data_at, Some(0))?;
         let tail_at = data_at + 4 + data_len;
         let bytes = self.need(tail_at + NODE_TAIL)?;
-        let path = String::from_utf8_lossy(&bytes[4..data_at]);
+        let path = text(&bytes[4..data_at]);
         let data = (!null).then_some(&bytes[data_at + 4..tail_at]);
         let mut tail = Reader::new(&bytes[tail_at..]);
         let parsed = tail.i64().and_then(|acl| Ok((acl, tail.record::<StatPersisted>()?)));

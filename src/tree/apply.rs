@@ -18,33 +18,33 @@ use super::quota;
 
 /// What applying one (sub-)transaction gave; replies are built of it. Java: `ProcessTxnResult`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct Applied<'a> {
     /// An [`ErrorCode`], 0 for success. Of a multi, the first of its parts' that is not 0.
     pub err: i32,
     /// Op code. The parts of a multi that fails are errors (−1), whatever they were.
     pub op: i32,
-    pub path: Option<String>,
+    pub path: Option<&'a str>,
     /// Of the node created or changed, as it is afterwards.
     pub stat: Option<Stat>,
     /// The parts of a multi.
-    pub sub: Vec<Applied>,
+    pub sub: Vec<Self>,
 }
 
 /// A change to a node that watches may wait for; [`super::Watches::fire`] makes the events of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trigger {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trigger<'a> {
     /// `NodeCreated`, `NodeDeleted` or `NodeDataChanged`; the first two change the parent, too.
     pub kind: EventType,
-    pub path: String,
+    pub path: &'a str,
     pub zxid: i64,
     /// Who may not read the node by this list is not told (C-168): the node's list, for a deleted
     /// node its last one.
-    pub acl: Arc<[Acl]>,
+    pub acl: &'a Arc<[Acl]>,
     /// The same for the children event of the parent; `None` for `NodeDataChanged`.
-    pub parent_acl: Option<Arc<[Acl]>>,
+    pub parent_acl: Option<&'a Arc<[Acl]>>,
 }
 
-impl Trigger {
+impl Trigger<'_> {
     /// The path of the parent, "/" for the root.
     pub fn parent_path(&self) -> &str {
         match self.path.rsplit_once('/') {
@@ -53,6 +53,9 @@ impl Trigger {
         }
     }
 }
+
+/// Whoever is told of changes as they are made.
+pub type OnTrigger<'f> = &'f mut dyn FnMut(&Trigger<'_>);
 
 type Outcome = Result<Option<Stat>, ErrorCode>;
 
@@ -66,9 +69,14 @@ struct NewNode<'a> {
 }
 
 impl DataTree {
-    /// Applies a transaction. Changes that watches may wait for are added to `triggers`, in the
-    /// order in which Java fires them.
-    pub fn apply(&mut self, header: &TxnHeader, txn: &Txn, triggers: &mut Vec<Trigger>) -> Applied {
+    /// Applies a transaction. `triggers` is told of changes that watches may wait for, in the order
+    /// in which Java fires them.
+    pub fn apply<'a>(
+        &mut self,
+        header: &TxnHeader,
+        txn: &'a Txn,
+        triggers: OnTrigger<'_>,
+    ) -> Applied<'a> {
         let applied = match txn {
             Txn::Multi(parts) => self.apply_multi(header, parts, triggers),
             single => self.apply_one(header, single, triggers),
@@ -82,7 +90,11 @@ impl DataTree {
     }
 
     /// [`DataTree::apply`], then compares digests if the record has one.
-    pub fn apply_record(&mut self, record: &TxnRecord, triggers: &mut Vec<Trigger>) -> Applied {
+    pub fn apply_record<'a>(
+        &mut self,
+        record: &'a TxnRecord,
+        triggers: OnTrigger<'_>,
+    ) -> Applied<'a> {
         let applied = self.apply(&record.header, &record.txn, triggers);
         if let Some(digest) = &record.digest {
             self.compare_digest(record.header.zxid, digest);
@@ -98,12 +110,12 @@ impl DataTree {
         !self.options.digest_enabled || self.history.compare(theirs, ours)
     }
 
-    fn apply_multi(
+    fn apply_multi<'a>(
         &mut self,
         header: &TxnHeader,
-        parts: &[Txn],
-        triggers: &mut Vec<Trigger>,
-    ) -> Applied {
+        parts: &'a [Txn],
+        triggers: OnTrigger<'_>,
+    ) -> Applied<'a> {
         let failed = parts.iter().any(|txn| matches!(txn, Txn::Error(_)));
         let mut whole = Applied { op: code::MULTI, ..Applied::default() };
         let mut error_seen = false;
@@ -130,7 +142,12 @@ impl DataTree {
         whole
     }
 
-    fn apply_one(&mut self, header: &TxnHeader, txn: &Txn, triggers: &mut Vec<Trigger>) -> Applied {
+    fn apply_one<'a>(
+        &mut self,
+        header: &TxnHeader,
+        txn: &'a Txn,
+        triggers: OnTrigger<'_>,
+    ) -> Applied<'a> {
         let (path, outcome) = match txn {
             Txn::Create(t) | Txn::Create2(t) => {
                 let owner = if t.ephemeral { header.client_id } else { 0 };
@@ -187,14 +204,14 @@ impl DataTree {
             Ok(stat) => (0, stat),
             Err(err) => (err.code(), None),
         };
-        Applied { err, op: txn.op(), path: path.cloned(), stat, sub: Vec::new() }
+        Applied { err, op: txn.op(), path: path.map(String::as_str), stat, sub: Vec::new() }
     }
 
     fn create(
         &mut self,
         header: &TxnHeader,
         new: &NewNode<'_>,
-        triggers: &mut Vec<Trigger>,
+        triggers: OnTrigger<'_>,
     ) -> Outcome {
         let (parent_path, name) = split_path(new.path).ok_or(ErrorCode::BadArguments)?;
         let parent = self.lookup(parent_path).ok_or(ErrorCode::NoNode)?;
@@ -218,6 +235,7 @@ impl DataTree {
             ..StatPersisted::default()
         };
         let id = self.add_node(parent, new.path, name, new.data, acl, &stat);
+        let id = id.ok_or(ErrorCode::NodeExists)?;
         if let Some(target) = quota::quota_target(parent_path, name, quota::LIMITS) {
             self.quota_paths.insert(target);
         }
@@ -226,12 +244,12 @@ impl DataTree {
         }
         self.count_for_quota(new.path, new.data.map_or(0, |d| d.len() as i64), 1);
         let node = self.slab.get(id);
-        triggers.push(Trigger {
+        triggers(&Trigger {
             kind: EventType::NodeCreated,
-            path: new.path.to_string(),
+            path: new.path,
             zxid: header.zxid,
-            acl: self.acl(node.acl).clone(),
-            parent_acl: Some(self.acl(self.slab.get(parent).acl).clone()),
+            acl: self.acl(node.acl),
+            parent_acl: Some(self.acl(self.slab.get(parent).acl)),
         });
         Ok(Some(node.stat()))
     }
@@ -248,12 +266,7 @@ impl DataTree {
         }
     }
 
-    fn delete(
-        &mut self,
-        path: &str,
-        zxid: i64,
-        triggers: &mut Vec<Trigger>,
-    ) -> Result<(), ErrorCode> {
+    fn delete(&mut self, path: &str, zxid: i64, triggers: OnTrigger<'_>) -> Result<(), ErrorCode> {
         let (parent_path, name) = split_path(path).ok_or(ErrorCode::BadArguments)?;
         let parent = self.lookup(parent_path).ok_or(ErrorCode::NoNode)?;
         // Even when the child is gone already, which it may be in a fuzzy snapshot.
@@ -261,13 +274,14 @@ impl DataTree {
             self.update(parent, parent_path, |node| node.pzxid = zxid);
         }
         let id = self.child(parent, name).ok_or(ErrorCode::NoNode)?;
-        let trigger = Trigger {
+        // Told now, while the node's ACL is at hand; nobody can look before this is over.
+        triggers(&Trigger {
             kind: EventType::NodeDeleted,
-            path: path.to_string(),
+            path,
             zxid,
-            acl: self.acl(self.slab.get(id).acl).clone(),
-            parent_acl: Some(self.acl(self.slab.get(parent).acl).clone()),
-        };
+            acl: self.acl(self.slab.get(id).acl),
+            parent_acl: Some(self.acl(self.slab.get(parent).acl)),
+        });
         // There are children only when a fuzzy snapshot has some that were created after this.
         let mut doomed: Vec<NodeId> = self.slab.subtree(id).collect();
         while let Some(id) = doomed.pop() {
@@ -281,7 +295,6 @@ impl DataTree {
             }
             self.count_for_quota(&path, -bytes, -1);
         }
-        triggers.push(trigger);
         Ok(())
     }
 
@@ -290,7 +303,7 @@ impl DataTree {
         txn: &SetDataTxn,
         zxid: i64,
         time: i64,
-        triggers: &mut Vec<Trigger>,
+        triggers: OnTrigger<'_>,
     ) -> Outcome {
         let id = self.lookup(&txn.path).ok_or(ErrorCode::NoNode)?;
         let old_len = self.slab.get(id).data_len() as i64;
@@ -300,13 +313,13 @@ impl DataTree {
             node.version = txn.version;
         });
         let node = self.slab.get(id);
-        let (stat, acl) = (node.stat(), self.acl(node.acl).clone());
+        let (stat, acl) = (node.stat(), node.acl);
         self.count_for_quota(&txn.path, i64::from(stat.data_length) - old_len, 0);
-        triggers.push(Trigger {
+        triggers(&Trigger {
             kind: EventType::NodeDataChanged,
-            path: txn.path.clone(),
+            path: &txn.path,
             zxid,
-            acl,
+            acl: self.acl(acl),
             parent_acl: None,
         });
         Ok(Some(stat))
@@ -326,7 +339,7 @@ impl DataTree {
         session: i64,
         zxid: i64,
         paths: Option<&[String]>,
-        triggers: &mut Vec<Trigger>,
+        triggers: OnTrigger<'_>,
     ) {
         self.sessions.remove(&session);
         for path in paths.unwrap_or_default() {
@@ -341,13 +354,7 @@ impl DataTree {
 
     /// Writes the membership into its node at start, outside transactions: `version` is the
     /// configuration's, `now` wall clock in ms. Java: `initConfigInZKDatabase`.
-    pub fn init_config(
-        &mut self,
-        config: &str,
-        version: i64,
-        now: i64,
-        triggers: &mut Vec<Trigger>,
-    ) {
+    pub fn init_config(&mut self, config: &str, version: i64, now: i64, triggers: OnTrigger<'_>) {
         self.ensure_config_node();
         let data = Some(config.as_bytes().into());
         let txn = SetDataTxn { path: CONFIG_NODE.into(), data, version: -1 };
@@ -356,6 +363,6 @@ impl DataTree {
     }
 }
 
-fn error(err: i32) -> Applied {
+fn error(err: i32) -> Applied<'static> {
     Applied { err, op: code::ERROR, ..Applied::default() }
 }

@@ -83,12 +83,8 @@ impl TreeBuilder {
         let bad_path = || BuildError::BadPath(path.to_string());
         let (parent_path, name) = split_path(path).ok_or_else(bad_path)?;
         let parent = self.parent(parent_path).ok_or_else(|| BuildError::NoParent(path.into()))?;
-        if self.tree.child(parent, name).is_some() {
-            return Err(bad_path());
-        }
         self.tree.acls.retain(acl);
-        self.tree.add_node(parent, path, name, data, acl, stat);
-        Ok(())
+        self.tree.add_node(parent, path, name, data, acl, stat).map(|_| ()).ok_or_else(bad_path)
     }
 
     fn set_root(

@@ -40,7 +40,9 @@ impl Default for TreeOptions {
 /// Splits a path into its parent's ("" for the root) and the last name. `None` for the root and
 /// for what is no path.
 pub fn split_path(path: &str) -> Option<(&str, &str)> {
-    path.rsplit_once('/').filter(|(_, name)| !name.is_empty())
+    // Names are short: looking at bytes one by one is quicker than a general search.
+    let slash = path.bytes().rposition(|b| b == b'/')?;
+    (slash + 1 < path.len()).then(|| (&path[..slash], &path[slash + 1..]))
 }
 
 /// All state that transactions change: the nodes, and the sessions with their time-outs.
@@ -118,7 +120,8 @@ impl DataTree {
         let Some((parent, name)) = split_path(path) else { return self.root };
         let parent = self.ensure_boot_node(parent);
         let stat = StatPersisted::default();
-        self.add_node(parent, path, name, Some(b""), AclId::OPEN, &stat)
+        // It was just looked up.
+        self.add_node(parent, path, name, Some(b""), AclId::OPEN, &stat).expect("it is missing")
     }
 
     /// Creates the node of the membership where it is missing: in a new tree, and in snapshots from
@@ -135,17 +138,18 @@ impl DataTree {
         if path.is_empty() || path == "/" {
             return Some(self.root);
         }
-        let names = path.strip_prefix('/')?.split('/');
-        names.into_iter().try_fold(self.root, |parent, name| self.child(parent, name))
+        let mut names = path.as_bytes().strip_prefix(b"/")?.split(|b| *b == b'/');
+        names.try_fold(self.root, |parent, name| self.child_of(parent, name))
     }
 
     /// The child of that name.
     pub fn child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
-        let hash = hash_name(self.options.seed, parent, name.as_bytes());
-        self.index.find(hash, |id| {
-            let node = self.slab.get(id);
-            node.parent == parent && node.name_bytes() == name.as_bytes()
-        })
+        self.child_of(parent, name.as_bytes())
+    }
+
+    fn child_of(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
+        let hash = hash_name(self.options.seed, parent, name);
+        self.index.find(hash, |id| self.slab.is_child(id, parent, name))
     }
 
     pub fn root(&self) -> NodeId {
@@ -291,7 +295,7 @@ impl DataTree {
 
 /// Primitive changes.
 impl DataTree {
-    /// Adds a node that does not exist yet. The caller has acquired the ACL for it.
+    /// Adds a node; `None` if there is one at that path. The caller has acquired the ACL for it.
     pub(super) fn add_node(
         &mut self,
         parent: NodeId,
@@ -300,11 +304,16 @@ impl DataTree {
         data: Option<&[u8]>,
         acl: AclId,
         stat: &StatPersisted,
-    ) -> NodeId {
+    ) -> Option<NodeId> {
         let kind = self.kind_of_owner(stat.ephemeral_owner);
         let id = self.slab.add(Node::new(name, kind, data, acl, stat));
+        let hash = hash_name(self.options.seed, parent, name.as_bytes());
+        let is_it = |id| self.slab.is_child(id, parent, name.as_bytes());
+        if !self.index.insert(hash, id, is_it) {
+            self.slab.free(id);
+            return None;
+        }
         self.slab.link(parent, id);
-        self.index.insert(hash_name(self.options.seed, parent, name.as_bytes()), id);
         self.refresh_digest(id, path);
         self.data_size += node_size(path, data);
         match kind {
@@ -316,7 +325,7 @@ impl DataTree {
                 self.ephemeral_count += 1;
             }
         }
-        id
+        Some(id)
     }
 
     /// Removes a childless node.

@@ -14,7 +14,35 @@ const LOG_LIMIT: usize = 1024;
 /// A node's share in the digest of the tree. 0 below /zookeeper, where quota statistics change
 /// outside transactions. `stat.cversion` is the internal one.
 pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> i64 {
-    digest_with_stat(path, content_crc(path, data), stat)
+    if is_exempt(path) {
+        return 0;
+    }
+    let (path, data) = (hashed_path(path), data.unwrap_or_default());
+    let parts = [path.as_bytes(), data, &stat_bytes(stat)];
+    // One long run is hashed at a multiple of the speed of three short ones.
+    let mut joined = [0; 512];
+    let mut rest = joined.as_mut_slice();
+    for part in parts {
+        let Some((place, behind)) = rest.split_at_mut_checked(part.len()) else {
+            return i64::from(crc(0, &parts));
+        };
+        place.copy_from_slice(part);
+        rest = behind;
+    }
+    let unused = rest.len();
+    i64::from(crc(0, &[&joined[..512 - unused]]))
+}
+
+/// CRC-32 of all parts, going on from that of what comes before them.
+fn crc(before: u32, parts: &[&[u8]]) -> u32 {
+    let mut crc = crc32fast::Hasher::new_with_initial(before);
+    parts.iter().for_each(|part| crc.update(part));
+    crc.finalize()
+}
+
+/// The root's path is empty here.
+fn hashed_path(path: &str) -> &str {
+    if path == "/" { "" } else { path }
 }
 
 /// The first half of [`node_digest`], the costly one: what does not change with the stat.
@@ -22,10 +50,7 @@ pub fn content_crc(path: &str, data: Option<&[u8]>) -> u32 {
     if is_exempt(path) {
         return 0;
     }
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(if path == "/" { b"" } else { path.as_bytes() });
-    crc.update(data.unwrap_or_default());
-    crc.finalize()
+    crc(0, &[hashed_path(path).as_bytes(), data.unwrap_or_default()])
 }
 
 /// The second half of [`node_digest`]: goes on from the [`content_crc`] of the same path.
@@ -33,6 +58,10 @@ pub fn digest_with_stat(path: &str, content_crc: u32, stat: &StatPersisted) -> i
     if is_exempt(path) {
         return 0;
     }
+    i64::from(crc(content_crc, &[&stat_bytes(stat)]))
+}
+
+fn stat_bytes(stat: &StatPersisted) -> [u8; 60] {
     let mut bytes = [0; 60];
     let longs = [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime];
     for (field, v) in bytes.chunks_exact_mut(8).zip(longs) {
@@ -43,9 +72,7 @@ pub fn digest_with_stat(path: &str, content_crc: u32, stat: &StatPersisted) -> i
         field.copy_from_slice(&v.to_be_bytes());
     }
     bytes[52..].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
-    let mut crc = crc32fast::Hasher::new_with_initial(content_crc);
-    crc.update(&bytes);
-    i64::from(crc.finalize())
+    bytes
 }
 
 fn is_exempt(path: &str) -> bool {

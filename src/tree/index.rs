@@ -61,23 +61,30 @@ impl Segment {
         }
     }
 
-    fn insert(&mut self, slot: Slot) {
+    /// Adds a slot, unless there is one with its tag that `is_it`.
+    fn insert(&mut self, slot: Slot, mut is_it: impl FnMut(NodeId) -> bool) -> bool {
         if (self.used + 1) * 4 > self.slots.len() * 3 {
             self.grow();
         }
         let mut i = self.home(slot.tag);
         while self.slots[i].node != NodeId::NONE {
+            if self.slots[i].tag == slot.tag && is_it(self.slots[i].node) {
+                return false;
+            }
             i = self.after(i);
         }
         self.slots[i] = slot;
         self.used += 1;
+        true
     }
 
     fn grow(&mut self) {
         let len = (self.slots.len() + self.slots.len() / 2).max(4);
         let old = std::mem::replace(&mut self.slots, vec![EMPTY; len].into_boxed_slice());
         self.used = 0;
-        old.into_iter().filter(|s| s.node != NodeId::NONE).for_each(|s| self.insert(s));
+        for slot in old.into_iter().filter(|slot| slot.node != NodeId::NONE) {
+            self.insert(slot, |_| false);
+        }
     }
 
     /// Empties slot `hole` and moves back the slots behind it that probing would now miss.
@@ -117,9 +124,9 @@ impl Index {
         segment.position(hash as u32, is_it).map(|i| segment.slots[i].node)
     }
 
-    /// Adds a node that is not there yet.
-    pub fn insert(&mut self, hash: u64, node: NodeId) {
-        self.segments[Self::segment(hash)].insert(Slot { tag: hash as u32, node });
+    /// Adds a node; false if there is one under `hash` for which `is_it` holds.
+    pub fn insert(&mut self, hash: u64, node: NodeId, is_it: impl FnMut(NodeId) -> bool) -> bool {
+        self.segments[Self::segment(hash)].insert(Slot { tag: hash as u32, node }, is_it)
     }
 
     pub fn remove(&mut self, hash: u64, node: NodeId) {
@@ -151,7 +158,8 @@ mod tests {
                 index.remove(hash, NodeId(id));
             } else {
                 let id = step * 200 + key;
-                index.insert(hash, NodeId(id));
+                assert!(index.insert(hash, NodeId(id), is_it));
+                assert!(!index.insert(hash, NodeId(id), is_it), "it is there");
                 model.insert(key, id);
             }
         }

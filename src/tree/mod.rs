@@ -18,7 +18,7 @@ mod watches;
 
 pub use crate::hash::Seed;
 pub use acl::AclId;
-pub use apply::{Applied, Trigger};
+pub use apply::{Applied, OnTrigger, Trigger};
 pub use build::{BuildError, TreeBuilder};
 pub use data_tree::{CONFIG_NODE, DataTree, TreeOptions, split_path};
 pub use db::{Db, DbState};

@@ -157,6 +157,10 @@ impl Node {
         acl: AclId,
         stat: &StatPersisted,
     ) -> Self {
+        Self::with_blob(Blob::new(name, kind, data), acl, stat)
+    }
+
+    fn with_blob(blob: Blob, acl: AclId, stat: &StatPersisted) -> Self {
         Self {
             czxid: stat.czxid,
             mzxid: stat.mzxid,
@@ -174,16 +178,14 @@ impl Node {
             child_count: 0,
             acl,
             digest: 0,
-            blob: Blob::new(name, kind, data),
+            blob,
         }
     }
 
     /// A free place.
     pub(super) fn vacant() -> Self {
-        let mut node =
-            Self::new("", EphemeralKind::Void, None, AclId::OPEN, &StatPersisted::default());
-        node.blob = Blob::Own(Box::default());
-        node
+        let blob = Blob::Own(Box::default());
+        Self::with_blob(blob, AclId::OPEN, &StatPersisted::default())
     }
 
     pub(super) fn is_vacant(&self) -> bool {

@@ -33,6 +33,12 @@ impl Slab {
         &self.chunks[id.0 as usize / CHUNK].0[id.0 as usize % CHUNK]
     }
 
+    /// Whether a node is the child of that name.
+    pub fn is_child(&self, id: NodeId, parent: NodeId, name: &[u8]) -> bool {
+        let node = self.get(id);
+        node.parent == parent && node.name_bytes() == name
+    }
+
     pub fn get_mut(&mut self, id: NodeId) -> &mut Node {
         let chunk = Arc::make_mut(&mut self.chunks[id.0 as usize / CHUNK]);
         &mut chunk.0[id.0 as usize % CHUNK]

@@ -287,22 +287,22 @@ impl Watches {
     /// ACL by which they must be allowed to read. One-shot watches are used up, delivered or not.
     pub fn fire(
         &mut self,
-        change: &Trigger,
+        change: &Trigger<'_>,
         mut deliver: impl FnMut(WatcherId, EventType, &str, &Arc<[Acl]>),
     ) {
-        self.data.collect(&change.path, &mut self.found);
+        self.data.collect(change.path, &mut self.found);
         for &watcher in &self.found {
-            deliver(watcher, change.kind, &change.path, &change.acl);
+            deliver(watcher, change.kind, change.path, change.acl);
         }
         if change.kind == EventType::NodeDeleted {
-            self.child.collect(&change.path, &mut self.found_child);
+            self.child.collect(change.path, &mut self.found_child);
             for &watcher in &self.found_child {
                 if self.found.binary_search(&watcher).is_err() {
-                    deliver(watcher, change.kind, &change.path, &change.acl);
+                    deliver(watcher, change.kind, change.path, change.acl);
                 }
             }
         }
-        if let Some(acl) = &change.parent_acl {
+        if let Some(acl) = change.parent_acl {
             let parent = change.parent_path();
             self.child.collect(parent, &mut self.found_child);
             for &watcher in &self.found_child {
@@ -425,9 +425,9 @@ mod tests {
     }
 
     fn fire(watches: &mut Watches, kind: EventType, path: &str) -> Vec<(u64, EventType, String)> {
-        let parent_acl = (kind != NodeDataChanged).then(|| Acl::world(2).into());
-        let acl = Acl::world(1).into();
-        let change = Trigger { kind, path: path.into(), zxid: 1, acl, parent_acl };
+        let [acl, of_parent] = [1, 2].map(|perms| Acl::world(perms).into());
+        let parent_acl = (kind != NodeDataChanged).then_some(&of_parent);
+        let change = Trigger { kind, path, zxid: 1, acl: &acl, parent_acl };
         let mut events = Vec::new();
         watches.fire(&change, |watcher, kind, path, acl| {
             assert_eq!(acl[0].perms == 2, kind == NodeChildrenChanged, "the ACL of the path");
@@ -564,7 +564,7 @@ mod tests {
                 parent_cversion: -1,
                 ..CreateTxn::default()
             });
-            tree.apply(&header, &txn, &mut Vec::new());
+            tree.apply(&header, &txn, &mut |_| {});
         }
         let mut w = watches(&[]);
         let paths = || ["/old", "/new", "/gone"].map(String::from).to_vec();

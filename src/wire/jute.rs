@@ -7,8 +7,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use byteorder::{BigEndian, ByteOrder};
-
 /// Why bytes could not be decoded. The sender is at fault, never this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
@@ -65,16 +63,24 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    pub fn array<const N: usize>(&mut self) -> Result<&'a [u8; N]> {
+        let left = self.rest.len();
+        let truncated = DecodeError::Truncated { needed: N, left };
+        let (head, tail) = self.rest.split_first_chunk().ok_or(truncated)?;
+        self.rest = tail;
+        Ok(head)
+    }
+
     pub fn bool(&mut self) -> Result<bool> {
         Ok(self.take(1)?[0] != 0)
     }
 
     pub fn i32(&mut self) -> Result<i32> {
-        Ok(BigEndian::read_i32(self.take(4)?))
+        self.array().map(|bytes| i32::from_be_bytes(*bytes))
     }
 
     pub fn i64(&mut self) -> Result<i64> {
-        Ok(BigEndian::read_i64(self.take(8)?))
+        self.array().map(|bytes| i64::from_be_bytes(*bytes))
     }
 
     /// A length or count: `None` is null (−1). Bounded by what is left, so that nobody can make us
@@ -97,7 +103,7 @@ impl<'a> Reader<'a> {
 
     /// A ustring, borrowed when it is valid UTF-8; bad bytes are replaced as Java does (C-3).
     pub fn opt_str(&mut self) -> Result<Option<Cow<'a, str>>> {
-        Ok(self.buffer()?.map(String::from_utf8_lossy))
+        Ok(self.buffer()?.map(text))
     }
 
     /// A ustring that must not matter as null: null reads as "" (no Java caller tells them apart).
@@ -117,6 +123,14 @@ impl<'a> Reader<'a> {
 
     pub fn record<R: Record>(&mut self) -> Result<R> {
         R::read(self)
+    }
+}
+
+/// Text off the wire. Checking first is quicker: replacing looks at every byte on its own.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(bytes),
     }
 }
 

@@ -30,7 +30,12 @@ pub fn split(path: &str) -> Option<(&str, &str)> {
 /// only means that a closer look is needed.
 fn is_plain(path: &[u8]) -> bool {
     let plain = |b: u8| (0x20..0x7f).contains(&b) && b != b'.';
-    path.iter().all(|b| plain(*b)) && !path.windows(2).any(|w| w == b"//")
+    let mut before = 0;
+    path.iter().all(|&b| {
+        let fine = plain(b) && !(b == b'/' && before == b'/');
+        before = b;
+        fine
+    })
 }
 
 /// The first fault and its position in UTF-16 units.

@@ -1,6 +1,8 @@
 //! The records that clients and servers exchange (C-10 … C-29), field order being wire order.
 //! Java: `zookeeper.jute`, packages `data` and `proto`.
 
+use byteorder::{BigEndian, ByteOrder};
+
 use super::jute::{Put, Reader, Record, Result, record};
 
 record! {
@@ -91,16 +93,20 @@ pub struct StatPersisted {
 
 impl Record for StatPersisted {
     fn read(r: &mut Reader<'_>) -> Result<Self> {
+        // All at once: a start reads millions of these.
+        let b: &[u8; 60] = r.array()?;
+        let int = |at: usize| BigEndian::read_i32(&b[at..at + 4]);
+        let long = |at: usize| BigEndian::read_i64(&b[at..at + 8]);
         Ok(Self {
-            czxid: r.i64()?,
-            mzxid: r.i64()?,
-            ctime: r.i64()?,
-            mtime: r.i64()?,
-            version: r.i32()?,
-            cversion: r.i32()?,
-            aversion: r.i32()?,
-            ephemeral_owner: r.i64()?,
-            pzxid: r.i64()?,
+            czxid: long(0),
+            mzxid: long(8),
+            ctime: long(16),
+            mtime: long(24),
+            version: int(32),
+            cversion: int(36),
+            aversion: int(40),
+            ephemeral_owner: long(44),
+            pzxid: long(52),
         })
     }
 

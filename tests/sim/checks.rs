@@ -228,17 +228,15 @@ impl Checks {
         let mut changes: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         self.reads.sort_by_key(|read| read.zxid);
         let mut reads = self.reads.iter().peekable();
-        let mut triggers = Vec::new();
         let zxids = std::iter::once(0).chain(chain.keys().copied());
         for zxid in zxids {
             if let Some(record) = chain.get(&zxid) {
-                tree.apply_record(record, &mut triggers);
-            }
-            for trigger in triggers.drain(..) {
-                let zxids = changes.entry(trigger.path).or_default();
-                if zxids.last() != Some(&zxid) {
-                    zxids.push(zxid);
-                }
+                tree.apply_record(record, &mut |trigger| {
+                    let zxids = changes.entry(trigger.path.to_string()).or_default();
+                    if zxids.last() != Some(&zxid) {
+                        zxids.push(zxid);
+                    }
+                });
             }
             while let Some(read) = reads.next_if(|read| read.zxid <= zxid) {
                 assert_eq!(read.zxid, zxid, "a read saw {:#x}, which was undone", read.zxid);

@@ -135,7 +135,7 @@ impl Node {
             self.see_config(Arc::clone(config), cx, out);
         }
         let zxid = header.zxid;
-        let record = Box::new(TxnRecord { header, txn, digest });
+        let record = TxnRecord { header, txn, digest };
         let work = Work::Txn { record, bytes: Arc::clone(&bytes), origin };
         self.in_flight.push_back(InFlight { zxid, work });
         self.append(zxid, Arc::clone(&bytes), out);

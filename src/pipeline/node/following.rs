@@ -338,7 +338,7 @@ impl Node {
                 self.metrics.learner_commit_received_count.add(1);
                 let origin = following.origin_of(&record);
                 let session = record.header.client_id;
-                self.ready.push_back(Work::Txn { record, bytes, origin });
+                self.ready.push_back(Work::Txn { record: *record, bytes, origin });
                 following.due_here(session, &mut self.ready);
             }
             LearnerOutput::LastSeenConfig(text) => self.see_config_text(&text, cx, out),
@@ -418,7 +418,7 @@ impl Node {
         let Some(core) = following.core.take() else { return Vec::new() };
         core.into_uncommitted()
             .map(|(record, bytes): (Box<TxnRecord>, Arc<[u8]>)| Work::Txn {
-                record,
+                record: *record,
                 bytes,
                 origin: Origin::Nobody,
             })

@@ -1,6 +1,7 @@
 //! The state of nodes as transactions will leave it that are decided and not yet applied (C-135).
 //! Java: `ZooKeeperServer.ChangeRecord`, `outstandingChanges`, `outstandingChangesForPath`.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -241,8 +242,10 @@ impl Changes {
         while self.queue.front().is_some_and(|change| change.zxid <= zxid) {
             let Some(change) = self.queue.pop_front() else { return };
             self.forget_ephemeral(&change);
-            if self.by_path.get(&change.path).is_some_and(|last| last.zxid <= zxid) {
-                self.by_path.remove(&change.path);
+            if let Entry::Occupied(last) = self.by_path.entry(change.path)
+                && last.get().zxid <= zxid
+            {
+                last.remove();
             }
         }
     }

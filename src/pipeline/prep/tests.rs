@@ -100,7 +100,7 @@ impl World {
         let Prepared { header, txn, digest, .. } = prepared.clone();
         let record = TxnRecord { header, txn, digest };
         assert_eq!(TxnRecord::read(&mut Reader::new(&prepared.bytes)).as_ref(), Ok(&record));
-        let applied = self.tree.apply(&record.header, &record.txn, &mut Vec::new());
+        let applied = self.tree.apply(&record.header, &record.txn, &mut |_| {});
         assert_eq!(applied.err, prepared.err, "{record:?}");
         if let Some(digest) = &record.digest {
             assert_eq!(self.tree.digest(), digest.digest, "{record:?}");

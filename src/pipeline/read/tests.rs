@@ -32,7 +32,7 @@ fn db() -> Db {
             ephemeral: session != 0,
             parent_cversion: -1,
         };
-        assert_eq!(tree.apply(&header, &Txn::Create(txn), &mut Vec::new()).err, 0);
+        assert_eq!(tree.apply(&header, &Txn::Create(txn), &mut |_| {}).err, 0);
     };
     create("/open", b"data", Acl::open_unsafe(), 0);
     create("/open/a", b"", Acl::open_unsafe(), 0);
