@@ -555,6 +555,8 @@ impl LeaderCore {
         let sid = learner.sid;
         if self.phase == Phase::Broadcast {
             self.activate(link, out);
+            // Its ACKs of proposals may have come before (ZOOKEEPER-4685).
+            self.try_commit(out);
         } else {
             self.newleader_acks.insert(sid);
             self.extend_deadline(now);

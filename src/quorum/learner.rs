@@ -146,6 +146,10 @@ pub struct LearnerCore {
     committed: i64,
     /// Proposals from here on want an ACK each.
     ack_from: i64,
+    /// Everything up to this zxid is durable.
+    durable: i64,
+    /// What was appended when NEWLEADER came: durable as soon as the epoch is.
+    before_newleader: i64,
     /// The tree is in memory and at the sync point.
     tree_ready: bool,
     epoch_durable: bool,
@@ -180,6 +184,8 @@ impl LearnerCore {
             appended: log.last_logged,
             committed: 0,
             ack_from: 0,
+            durable: 0,
+            before_newleader: 0,
             tree_ready: true,
             epoch_durable: false,
             tree_in_doubt: false,
@@ -464,6 +470,7 @@ impl LearnerCore {
             out.push(LearnerOutput::LastSeenConfig(text));
         }
         self.phase = Phase::AcksNewLeader;
+        self.before_newleader = self.appended;
         out.push(LearnerOutput::SetCurrentEpoch(self.epoch));
         Ok(())
     }
@@ -482,10 +489,10 @@ impl LearnerCore {
         self.log.current_epoch = self.epoch;
         let ack = QuorumPacket::bare(packet::ACK, epoch_start(self.epoch));
         out.push(LearnerOutput::Send(ack));
-        // Everything appended so far is durable (it went before the epoch); what of it is not
-        // committed still wants an ACK of its own.
+        // What of the history is not committed still wants an ACK of its own. What came behind
+        // NEWLEADER is logged behind the epoch, and may not be durable yet (ZOOKEEPER-4646).
         self.ack_from = self.committed;
-        self.logged(self.appended, out);
+        self.logged(self.before_newleader, out);
     }
 
     fn on_uptodate(&mut self, out: &mut Vec<LearnerOutput>) -> Result<(), String> {
@@ -503,13 +510,14 @@ impl LearnerCore {
 
     /// The log has made everything up to `zxid` durable: acknowledge, one ACK a proposal.
     pub fn logged(&mut self, zxid: i64, out: &mut Vec<LearnerOutput>) {
+        self.durable = self.durable.max(zxid);
         let acknowledges = matches!(self.phase, Phase::AwaitsUpToDate | Phase::Serving);
         if !acknowledges || self.settings.observer {
             return;
         }
         // Java's leader wants each proposal acknowledged by itself.
         let first = self.ack_from + 1;
-        for z in self.unacknowledged(first, zxid) {
+        for z in self.unacknowledged(first, self.durable) {
             out.push(LearnerOutput::Send(QuorumPacket::bare(packet::ACK, z)));
             self.ack_from = z;
         }

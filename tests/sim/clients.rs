@@ -248,7 +248,7 @@ impl World {
     }
 
     /// Something arrives at the client.
-    pub fn to_client(&mut self, serial: u64) {
+    pub fn client_receives(&mut self, serial: u64) {
         let Some(conn) = self.conns.get_mut(&serial) else { return };
         let c = conn.client;
         let Some(message) = conn.down.pop_front() else { return };
@@ -337,7 +337,7 @@ impl World {
 
     // ---- the server's end ------------------------------------------------------------------
 
-    pub fn to_server(&mut self, serial: u64) {
+    pub fn server_receives(&mut self, serial: u64) {
         let Some(conn) = self.conns.get_mut(&serial) else { return };
         let (s, inc) = (conn.s, conn.inc);
         let paused = self.servers[s].paused_until;
@@ -453,7 +453,7 @@ impl World {
         self.after(delay, Action::ToClient { conn: serial });
     }
 
-    pub fn to_io(&mut self, s: usize, message: ToIo) {
+    pub fn deliver_to_client(&mut self, s: usize, message: ToIo) {
         match message {
             ToIo::Replies { bytes, entries } => {
                 for e in entries {

@@ -407,7 +407,7 @@ impl World {
             match effect {
                 Effect::Log(order) => self.order(s, order),
                 Effect::Link(link, command) => self.link_command(s, link, command),
-                Effect::Io(message) => self.to_io(s, message),
+                Effect::Io(message) => self.deliver_to_client(s, message),
                 Effect::Do(command) => self.command(s, command),
             }
         }
