@@ -944,3 +944,6 @@ impl LeaderCore {
         self.learners.iter().filter(|(_, l)| wanted(l)).map(|(link, _)| *link).collect()
     }
 }
+
+#[cfg(test)]
+mod reconfig_tests;

@@ -549,3 +549,6 @@ impl LearnerCore {
         }));
     }
 }
+
+#[cfg(test)]
+mod reconfig_tests;
