@@ -64,7 +64,8 @@ pub fn storage_settings(config: &Config) -> StorageSettings {
 pub fn check_own_id(config: &Config) -> Result<(), String> {
     match config.server_id {
         Some(id) if config.distributed && !config.quorum.servers.contains_key(&id) => Err(format!(
-            "My id {id} not in the peer list: give this server a line server.{id}= in {}, as an              observer if it is to join an ensemble",
+            "My id {id} not in the peer list: give this server a line server.{id}= in {}, as \
+             an observer if it is to join an ensemble",
             config.dynamic_config_file.as_ref().unwrap_or(&config.config_path)
         )),
         _ => Ok(()),

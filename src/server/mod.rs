@@ -184,9 +184,6 @@ impl Server {
             started,
         };
         let commit = spawn_commit_thread(commit, received).map_err(unexpected)?;
-        if let Some(path) = config.oracle_path.clone().filter(|_| config.distributed) {
-            oracle::start(path, events.clone()).map_err(unexpected)?;
-        }
         Ok(Self { net, events, commit, log })
     }
 
@@ -298,6 +295,9 @@ fn start_peers(
     storage: &StorageSettings,
     events: &Sender<Event>,
 ) -> io::Result<Peers> {
+    if let Some(path) = &config.oracle_path {
+        oracle::start(path.clone(), events.clone())?;
+    }
     let sync_ms = u64::from(config.tick_time_ms) * u64::from(config.sync_limit.max(1));
     let settings = LinkSettings {
         max_record: config.jute_max_record() as usize,

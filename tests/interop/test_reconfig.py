@@ -401,6 +401,51 @@ def test_mixed(lab, quorum_kind, scenario, leads):
     assert play(lab, scenario, [one, one, other, one, other])
 
 
+def test_oracle(lab, quorum_kind):
+    """One of two servers is lost: the other goes on if the oracle lets it, as Java's does."""
+
+    def program(kind):
+        oracle = lab.directory / f"oracle-{kind}"
+        oracle.write_text("0")
+        cluster = Cluster(lab, [kind] * 2, 2, {"oraclePath": oracle})
+        cluster.write("/both")
+        cluster[1].stop()
+        zk.wait_for("2 to give up", lambda: cluster[2].mode() is None)
+        oracle.write_text("1")
+        cluster.mode(2, "leader")
+        cluster.write("/alone")
+        oracle.write_text("0")
+        cluster[1].start()
+        cluster.mode(1, "follower")
+        cluster.write("/both-again")
+        oracle.write_text("1")
+        cluster[1].kill()
+        cluster.write("/alone-again")
+        cluster.mode(2, "leader")
+        return cluster.end()
+
+    assert program(zk.JAVA) == program(quorum_kind)
+
+
+def test_removed_server_restarts(lab, quorum_kind):
+    """Who is no member does not start; nor does it on Java."""
+
+    def program(kind):
+        cluster = Cluster(lab, [kind] * 3, 3)
+        cluster.reconfig(leaving="1")
+        cluster.mode(1, "follower")
+        cluster.show(1, 2, 3)
+        cluster[1].stop()
+        cluster[1].start(wait=False)
+        cluster[1].process.wait(30)
+        cluster.say("exit", str(cluster[1].process.returncode))
+        assert "My id 1 not in the peer list" in cluster[1].tail()
+        cluster.files(1)
+        return cluster.end()
+
+    assert program(zk.JAVA) == program(quorum_kind)
+
+
 def test_nobody_is_left_whom_it_knew(lab, quorum_kind):
     """A server that was down while all others were replaced: they keep looking for it. (Java's
     servers do not, once they have a leader.)"""

@@ -18,9 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ironkeeper::config::QuorumConfig;
-use ironkeeper::quorum::leader::{
-    Configs, LeaderCore, LeaderOutput, LeaderSettings, StateSummary,
-};
+use ironkeeper::quorum::leader::{Configs, LeaderCore, LeaderOutput, LeaderSettings, StateSummary};
 use ironkeeper::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
 use ironkeeper::quorum::sync_plan::{History, RingView, SyncPlan, sync_plan};
 use ironkeeper::wire::quorum::{LearnerInfo, PROTOCOL_VERSION, packet};
@@ -208,10 +206,8 @@ impl Script {
         text += "version=0";
         let config = Arc::new(QuorumConfig::parse(&text, false).expect("a configuration"));
         let configs = Configs { committed: Arc::clone(&config), last_seen: config };
-        let mine = StateSummary {
-            current_epoch: words.number("current"),
-            last_zxid: words.zxid("last"),
-        };
+        let mine =
+            StateSummary { current_epoch: words.number("current"), last_zxid: words.zxid("last") };
         let (accepted, mut out) = (words.number("accepted"), Vec::new());
         let core = LeaderCore::new(settings, configs, accepted, mine, self.now, &mut out);
         self.subject = Subject::Leader(core);
@@ -261,12 +257,7 @@ fn learner_event(
     Vec::new()
 }
 
-fn leader_event(
-    core: &mut LeaderCore,
-    words: &Words<'_>,
-    now: i64,
-    out: &mut Vec<LeaderOutput>,
-) {
+fn leader_event(core: &mut LeaderCore, words: &Words<'_>, now: i64, out: &mut Vec<LeaderOutput>) {
     let link = |position| words.at(position).parse().expect("a link");
     match words.at(0) {
         "connect" => core.connected(link(1), now),
