@@ -194,6 +194,14 @@ impl State {
         self.dirs.extend(dir.ancestors().map(Path::to_path_buf));
     }
 
+    /// Frees the bytes of files that nobody can ever open again.
+    fn forget_nameless(&mut self) {
+        let named: BTreeSet<usize> =
+            self.live.values().chain(self.durable.values()).copied().collect();
+        let nameless = self.files.iter_mut().enumerate().filter(|(id, _)| !named.contains(id));
+        nameless.for_each(|(_, file)| *file = File::default());
+    }
+
     fn rename_log(&mut self, path: &Path, change: NameChange) {
         self.unsynced_names.entry(parent(path).into()).or_default().push(change);
     }
@@ -383,8 +391,13 @@ impl Disk for MemDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.simple_op()?;
-        for change in state.unsynced_names.remove(dir).unwrap_or_default() {
+        let changes = state.unsynced_names.remove(dir).unwrap_or_default();
+        let removes = changes.iter().any(|change| matches!(change, NameChange::Remove(_)));
+        for change in changes {
             apply_name(&mut state.durable, change);
+        }
+        if removes {
+            state.forget_nameless();
         }
         Ok(())
     }

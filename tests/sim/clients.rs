@@ -204,11 +204,13 @@ impl World {
             flags,
         };
         let set = |version| SetDataRequest { path: key.clone(), data: data.clone(), version };
+        // What makes ever more nodes is asked for less often.
+        let few = self.rng.chance(300);
         let (op, body, path, watch) = match self.rng.below(20) {
             0..=1 => (code::CREATE, create(&key, 0).to_bytes(), key, false),
-            2 => (code::CREATE, create(&format!("{key}/s"), 2).to_bytes(), key, false),
+            2 if few => (code::CREATE, create(&format!("{key}/s"), 2).to_bytes(), key, false),
             3 => (code::CREATE2, create(&format!("/e{c}"), 1).to_bytes(), key, false),
-            4 => (code::CREATE2, create("/e", 3).to_bytes(), key, false),
+            4 if few => (code::CREATE2, create("/e", 3).to_bytes(), key, false),
             5..=8 => (code::SET_DATA, set(-1).to_bytes(), key, false),
             9 => {
                 let version = self.rng.below(5) as i32;
@@ -218,7 +220,7 @@ impl World {
                 let request = VersionRequest { path: key.clone(), version: -1 };
                 (code::DELETE, request.to_bytes(), key, false)
             }
-            11 => (code::MULTI, multi(&create(&format!("{key}/m"), 2), &set(-1)), key, false),
+            11 if few => (code::MULTI, multi(&create(&format!("{key}/m"), 2), &set(-1)), key, false),
             12..=13 => {
                 let mut body = Vec::new();
                 body.put_str(&key);

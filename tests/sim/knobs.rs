@@ -56,6 +56,8 @@ pub struct Knobs {
     /// Bytes after which a log file is full; 0: never.
     pub log_limit: u64,
     pub preallocate: u64,
+    /// Old snapshots and logs are removed.
+    pub purge: bool,
     /// Longest times, µs.
     pub link_delay: u64,
     pub log_delay: u64,
@@ -85,11 +87,12 @@ impl Knobs {
             observers: usize::from(rng.chance(250)),
             clients: rng.range(1, 5) as usize,
             depth: rng.range(1, 8) as usize,
-            think: rng.pick(&[2_000, 10_000, 30_000]),
+            think: rng.pick(&[5_000, 20_000, 60_000]),
             ring: rng.pick(&[1, 2, 3, 5, 10, 40, 500]),
-            snap_count: rng.pick(&[3, 6, 10, 20, 60, 1_000]),
+            snap_count: rng.pick(&[4, 8, 20, 60, 1_000]),
             log_limit: rng.pick(&[0, 0, 600, 3_000]),
-            preallocate: rng.pick(&[0, 1_024, 65_536]),
+            preallocate: rng.pick(&[0, 1_024, 8_192]),
+            purge: rng.chance(700),
             link_delay: rng.pick(&[500, 2_000, 10_000, 40_000]),
             log_delay: rng.pick(&[200, 2_000, 20_000, 80_000]),
             snap_delay: rng.pick(&[1_000, 50_000, 1_000_000]),

@@ -138,7 +138,12 @@ fn histories() {
                     if seed >= from + count || stop.load(Relaxed) {
                         return;
                     }
-                    match history(seed, |_| {}) {
+                    let begun = Instant::now();
+                    let result = history(seed, |_| {});
+                    if std::env::var("SIM_TIMES").is_ok() {
+                        println!("seed {seed}: {:.2} s", begun.elapsed().as_secs_f64());
+                    }
+                    match result {
                         Ok(coverage) => *total.lock().unwrap() += coverage,
                         Err(error) => {
                             failures.lock().unwrap().push((seed, error));

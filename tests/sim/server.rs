@@ -18,7 +18,7 @@ use ironkeeper::server::boot::{self, StorageSettings};
 use ironkeeper::storage::mem_disk::{Fault as DiskFault, MemDisk, Unsynced};
 use ironkeeper::storage::{
     Layout, LogCommand, LogEvent, LogOptions, LogWorker, RecoveryOptions, SnapshotOptions,
-    SnapshotPolicy, snap_store,
+    SnapshotPolicy, StorageError, purge, snap_store,
 };
 use ironkeeper::tree::{Db, FrozenTree, OwnerRules, Seed, TreeOptions, Watches};
 
@@ -532,6 +532,11 @@ impl World {
         match snap_store::save(&*storage.disk, &dir, &tree, storage.snapshot, &mut |_| {}) {
             Ok(_) => {
                 self.coverage.snapshots += 1;
+                if self.knobs.purge
+                    && let Err(error) = purge_old(&storage)
+                {
+                    return self.disk_failed(s, &error.to_string());
+                }
                 self.post(s, inc, Event::SnapshotDone { zxid });
             }
             Err(error) => self.disk_failed(s, &error.to_string()),
@@ -551,6 +556,14 @@ impl World {
         let nth = self.rng.range(1, 12);
         self.servers[s].disk.fail(nth, DiskFault::PowerCut);
     }
+}
+
+fn purge_old(storage: &StorageSettings) -> Result<(), StorageError> {
+    let (log_dir, snap_dir) = (storage.layout.log_dir(), storage.layout.snap_dir());
+    for file in purge::old_files(&*storage.disk, &log_dir, &snap_dir, 3)? {
+        purge::remove(&*storage.disk, &file)?;
+    }
+    Ok(())
 }
 
 fn brief(event: &Event) -> String {
