@@ -216,7 +216,15 @@ class Server:
             raise AssertionError(f"{self.kind} did not end on SIGTERM:\n{self.tail()}") from None
 
     def pause(self):
+        """Returns when every thread stands still: one that ran on could still log something."""
         self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+
+        def stopped():
+            stats = [(task / "stat").read_text() for task in tasks.iterdir()]
+            return all(stat.rsplit(")", 1)[1].split()[0] in "tT" for stat in stats)
+
+        wait_for("the process to stand still", stopped, 10)
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
