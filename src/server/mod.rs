@@ -163,17 +163,15 @@ impl Server {
         let snapshots = Snapshots::start(storage.clone(), purge, events.clone(), metrics.shard())
             .map_err(unexpected)?;
         let settings = boot::node_settings(&config, auth, net.clients().io_threads());
-        let now = commit_thread::now(started);
-        let node = Node::new(settings, metrics.shard(), policy, boot, now);
+        let node = Node::new(settings, metrics.shard(), policy, boot, commit_thread::now(started));
         let peers = match config.distributed {
             true => Some(start_peers(&config, &storage, &events).map_err(unexpected)?),
             false => None,
         };
-        let clients = net.clients().clone();
         let commit = CommitThread {
             node,
             db,
-            clients,
+            clients: net.clients().clone(),
             door: Arc::clone(net.door()),
             client_backlog: config.client_port_listen_backlog,
             view,
