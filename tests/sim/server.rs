@@ -357,7 +357,7 @@ impl World {
     /// Delivers a batch's outputs; false if the server dies meanwhile.
     fn deliver(&mut self, s: usize) -> bool {
         let dies = self.chaos && self.knobs.faults.contains(&Fault::CrashPoint);
-        let mut fuse = match dies && self.rng.below(1_500) == 0 {
+        let mut fuse = match dies && self.rng.below(500) == 0 {
             true => Some(self.rng.below(8)),
             false => None,
         };
