@@ -145,6 +145,9 @@ pub fn monitor(facts: &Facts) -> Values {
             set.iter().flat_map(|(key, summary)| basics(&format!("{key}_{name}"), summary)),
         );
     }
+    // Not one of Java's: an epoch that has none left ends with an election.
+    let learners = facts.node.as_ref().and_then(|node| node.learners);
+    values.extend(learners.map(|l| ("zxids_left".to_owned(), i64::from(l.zxids_left).into())));
     values
 }
 

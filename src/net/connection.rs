@@ -819,7 +819,8 @@ fn is_ordered(op: i32) -> bool {
 /// What a read-only server refuses (C-112). Its sessions end without anybody else.
 fn needs_leader(op: i32) -> bool {
     op == code::SYNC
-        || op::is_write(op) && !matches!(op, code::CREATE_SESSION | code::CLOSE_SESSION)
+        || op::is_write(op)
+            && !matches!(op, code::CHECK | code::CREATE_SESSION | code::CLOSE_SESSION)
 }
 
 /// The short names of operations in `cons` (C-30 …).

@@ -54,7 +54,7 @@ impl Options {
             local_sessions: c.local_sessions_enabled,
             connection_throttle: blue(c),
             limits: RequestLimits {
-                global_outstanding: i64::from(c.global_outstanding_limit),
+                global_outstanding: i64::from(c.global_outstanding_limit) / share_of_voters(c),
                 throttle_max_requests: i64::from(c.request_throttle_max_requests),
                 throttle_stall_time_ms: i64::from(c.request_throttle_stall_time_ms),
                 throttled_op_wait_ms: i64::from(c.throttled_op_wait_time_ms),
@@ -63,6 +63,14 @@ impl Options {
             },
             ..Self::default()
         }
+    }
+}
+
+/// By what an ensemble's member divides limits that are meant for the leader's load (C-101).
+fn share_of_voters(c: &Config) -> i64 {
+    match c.quorum.participants().count() {
+        voters if c.distributed && voters > 2 => voters as i64 - 1,
+        _ => 1,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::hash::IdMap;
 use crate::metrics::ServerMetrics;
 use crate::quorum::Election;
 use crate::quorum::election;
-use crate::quorum::leader::LinkId;
+use crate::quorum::leader::{LinkId, SyncLimits};
 use crate::session::{LearnerSessionTracker, generate_password};
 use crate::storage::{LogCommand, SnapshotPolicy, Token};
 use crate::tree::{DataTree, DbState};
@@ -84,6 +84,9 @@ pub struct NodeSettings {
     /// Newest on-disk log bytes that may be read instead of sending a snapshot, as a fraction of
     /// the snapshot's size; negative: never.
     pub snapshot_size_factor: f64,
+    /// `forceSnapshotSync`: learners get a snapshot whatever they have.
+    pub force_snapshot_sync: bool,
+    pub sync_limits: SyncLimits,
 }
 
 /// What an ensemble's member is configured with besides.

@@ -4,6 +4,8 @@
 //! history) and reports what the log has made durable.
 //! Java: `Leader`, `LearnerHandler` (Q-20 … Q-39).
 
+mod limits;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use crate::wire::quorum::{
     read_touches, write_inform_and_activate,
 };
 use crate::wire::{Id, epoch_of, epoch_start};
+
+pub use limits::{SyncKind, SyncLimits};
 
 /// A learner's connection; never used again while the process lives.
 pub type LinkId = u64;
@@ -29,6 +33,7 @@ pub struct LeaderSettings {
     pub sync_limit: i64,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    pub sync_limits: SyncLimits,
 }
 
 /// The configurations that a server knows when it begins to lead.
@@ -142,6 +147,8 @@ struct Learner {
     acked: i64,
     /// Oldest proposal sent and not acknowledged: zxid and when it was noted, ms.
     unacked: Option<(i64, i64)>,
+    /// How it is or was synchronised.
+    sync: Option<SyncKind>,
 }
 
 impl Learner {
@@ -318,6 +325,7 @@ impl LeaderCore {
             heard: now,
             acked: 0,
             unacked: None,
+            sync: None,
         };
         self.learners.insert(link, learner);
     }
@@ -610,6 +618,7 @@ impl LeaderCore {
             self.phase
         );
         self.last_proposed = zxid;
+        self.warn_of_end();
         let proposal = QuorumPacket::new(packet::PROPOSAL, zxid, bytes);
         for link in self.links(|l| l.forwarding() && !l.observer) {
             out.push(LeaderOutput::Send { link, packet: proposal.clone() });
@@ -765,6 +774,7 @@ impl LeaderCore {
             self.answer_syncs(done.zxid, out);
         }
         out.push(LeaderOutput::Commit { zxid: last });
+        self.end_used_up_epoch(out);
     }
 
     /// A sync's answer goes between the commit it waited for and the next one: what the learner

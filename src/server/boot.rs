@@ -12,6 +12,7 @@ use crate::pipeline::history::{CommittedLog, CommittedTxn};
 use crate::pipeline::node::{Boot, NodeSettings, QuorumSettings};
 use crate::pipeline::prep::PrepOptions;
 use crate::quorum::election;
+use crate::quorum::leader::SyncLimits;
 use crate::storage::{
     self, Compression, Layout, LogOptions, MemberFiles, RecoveryOptions, SharedDisk,
     SnapshotOptions, SnapshotPolicy, StorageError, epoch,
@@ -180,6 +181,11 @@ pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) ->
         leader_serves: config.leader_serves,
         observer_logs: config.sync_enabled,
         snapshot_size_factor: config.snapshot_size_factor,
+        force_snapshot_sync: config.force_snapshot_sync,
+        sync_limits: SyncLimits {
+            snapshots: config.leader_max_concurrent_snap_syncs as usize,
+            diffs: config.leader_max_concurrent_diff_syncs as usize,
+        },
     }
 }
 

@@ -177,7 +177,7 @@ def test_read_only(lab, quorum_kind):
     for kind, body in [
         (wire.CREATE, create("/new")), (wire.CREATE, create("/new", flags=EPHEMERAL)),
         (wire.DELETE, path + i32(-1)), (wire.SET_DATA, path + i32(0) + i32(-1)),
-        (wire.SYNC, path), (wire.CHECK, path + i32(0)),
+        (wire.SYNC, path),
         (wire.MULTI, multi((wire.CHECK, path + i32(0)))),
     ]:  # fmt: skip
         assert reader.call(kind, body) == -119, kind
@@ -220,6 +220,88 @@ def test_read_only_keeps_global_sessions(lab, quorum_kind):
     zk.wait_for("read-only mode", lambda: last.mode() == "read-only")
     assert connect(last, 20000, like=owner, read_only=True) is None
     servers[2].start()
+    zk.wait_for("a quorum", lambda: last.mode() in ("leader", "follower"))
     again = connect(last, 20000, like=owner)
     assert again.session == owner.session
     assert exists(again, "/mine") == 0
+
+
+def with_observer(lab, kinds, config=None):
+    """Voters and, last, an observer."""
+    voters = {"tickTime": 500, "initLimit": 20} | (config or {})
+    servers = lab.ensemble(kinds, voters, tree.FLAGS, observers=[len(kinds)]).start()
+    assert servers[len(kinds)].mode() == "observer"
+    return servers, servers[len(kinds)]
+
+
+def write_through(server, path):
+    connection = connect(server)
+    tree.must(connection, wire.CREATE, create(path, flags=EPHEMERAL))
+    return connection
+
+
+def sees(server, path):
+    connection = connect(server)
+    tree.must(connection, wire.SYNC, string("/"))
+    found = exists(connection, path) == 0
+    connection.end()
+    return found
+
+
+@pytest.mark.parametrize("observer", [zk.JAVA, "ours"])
+@pytest.mark.parametrize("voters", [zk.JAVA, "ours"])
+def test_observer(lab, quorum_kind, voters, observer):
+    ours = lambda kind: quorum_kind if kind == "ours" else kind  # noqa: E731
+    servers, watching = with_observer(lab, [ours(voters)] * 3 + [ours(observer)])
+    leader = servers.leader()
+    assert leader is not watching
+    zk.wait_for("the leader to count it", lambda: leader.mntr().get("synced_observers") == "1")
+    assert leader.mntr()["quorum_size"] == "3"
+    mine = write_through(watching, "/by-observer")
+    theirs = write_through(servers[1], "/by-follower")
+    for server in servers:
+        assert sees(server, "/by-observer") and sees(server, "/by-follower")
+    # Away for a while, and back.
+    watching.kill()
+    theirs.call(wire.CREATE, create("/while-away"))
+    watching.start()
+    assert sees(watching, "/while-away")
+    assert connect(watching, like=mine).session == mine.session
+    # Another leader.
+    leader.kill()
+    zk.wait_for("another", lambda: any(s.mode() == "leader" for s in servers if s is not leader))
+    watching.wait_serving()
+    again = connect(watching, like=mine)
+    assert again.session == mine.session
+    again.end()
+    tree.wait_gone(servers[1] if leader is not servers[1] else servers[2], "/by-observer")
+
+
+def test_observer_does_not_vote(lab, quorum_kind):
+    servers, watching = with_observer(lab, [quorum_kind] * 4)
+    servers[1].kill()
+    servers[2].kill()
+    zk.wait_for("nobody to serve", lambda: servers[3].mode() is None and watching.mode() is None)
+
+
+def test_observer_without_a_log(lab, quorum_kind):
+    config = {"syncEnabled": "false"}
+    servers, watching = with_observer(lab, [quorum_kind] * 4, config)
+    for n in range(20):
+        write_through(watching, f"/n{n}").end()
+    assert not [f.name for f in watching.version_2.iterdir() if f.name.startswith("log.")]
+    watching.kill()
+    tree.must(connect(servers[1]), wire.CREATE, create("/while-away"))
+    watching.start()
+    assert sees(watching, "/while-away")
+    write_through(watching, "/back").end()
+
+
+def test_leader_that_does_not_serve(lab, quorum_kind):
+    flags = ["-Dzookeeper.leaderServes=no", *tree.FLAGS]
+    servers = lab.ensemble([quorum_kind] * 3, {"tickTime": 500}, flags).start(wait=False)
+    zk.wait_for("followers", lambda: sum(s.mode() == "follower" for s in servers) == 2)
+    leader = next(s for s in servers if s.mode() is None)
+    assert connect(leader) is None
+    follower = next(s for s in servers if s is not leader)
+    write_through(follower, "/a").end()

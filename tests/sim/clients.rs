@@ -220,7 +220,9 @@ impl World {
                 let request = VersionRequest { path: key.clone(), version: -1 };
                 (code::DELETE, request.to_bytes(), key, false)
             }
-            11 if few => (code::MULTI, multi(&create(&format!("{key}/m"), 2), &set(-1)), key, false),
+            11 if few => {
+                (code::MULTI, multi(&create(&format!("{key}/m"), 2), &set(-1)), key, false)
+            }
             12..=13 => {
                 let mut body = Vec::new();
                 body.put_str(&key);

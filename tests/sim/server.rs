@@ -13,7 +13,7 @@ use ironkeeper::pipeline::node::{
 };
 use ironkeeper::pipeline::prep::PrepOptions;
 use ironkeeper::quorum::election;
-use ironkeeper::quorum::leader::LinkId;
+use ironkeeper::quorum::leader::{LinkId, SyncLimits};
 use ironkeeper::server::boot::{self, StorageSettings};
 use ironkeeper::storage::mem_disk::{Fault as DiskFault, MemDisk, Unsynced};
 use ironkeeper::storage::{
@@ -175,6 +175,8 @@ fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
         },
         local_sessions: false,
         local_sessions_upgrading: false,
+        force_snapshot_sync: false,
+        sync_limits: SyncLimits::default(),
         read_only_mode: false,
         container_check_ms: 1_000,
         container_max_per_minute: 10_000,

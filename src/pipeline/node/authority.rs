@@ -93,6 +93,10 @@ impl Node {
             Role::Leading(leading) => {
                 let Leading { core, authority, .. } = &mut **leading;
                 let Some(authority) = authority else { return };
+                if core.is_used_up() {
+                    // Answered by nobody: there is an election in a moment.
+                    return;
+                }
                 ensemble = Ensemble { membership: &self.membership, leader: core };
                 (authority, Some(&ensemble as &dyn prep::Ensemble))
             }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::authority::Incoming;
 use super::{Authority, Command, Cx, LinkCommand, LinkEvent, Node, Outputs, Role};
 use crate::pipeline::commit::{Origin, Work};
-use crate::quorum::leader::{LeaderCore, LeaderOutput, LeaderSettings, LinkId, StateSummary};
+use crate::quorum::leader::{
+    LeaderCore, LeaderOutput, LeaderSettings, LinkId, StateSummary, SyncKind,
+};
 use crate::quorum::sync_plan::{History, RingView, SyncPlan, sync_plan};
 use crate::session::Owner;
 use crate::wire::quorum::{QuorumPacket, packet};
@@ -64,6 +66,7 @@ impl Node {
             init_limit: self.settings.init_limit,
             sync_limit: self.settings.sync_limit,
             reconfig_enabled: self.settings.prep.reconfig,
+            sync_limits: self.settings.sync_limits,
         };
         let mine = StateSummary { current_epoch: self.current_epoch, last_zxid: self.appended };
         let mut cores_out = Vec::new();
@@ -245,8 +248,19 @@ impl Node {
         let view = RingView { len: ring.len() + unapplied.len(), zxid_at: &zxid_at };
         let applied = cx.db.tree.last_zxid();
         let last = unapplied.last().map_or(applied, |(zxid, _)| *zxid);
-        let plan = sync_plan(peer, History { ring: &view, last, disk_from: None });
+        let plan = match self.settings.force_snapshot_sync {
+            true => SyncPlan::Snap,
+            false => sync_plan(peer, History { ring: &view, last, disk_from: None }),
+        };
         log::info!("server {sid} is at {peer:#x}, we are at {last:#x}: {plan:?}");
+        let Role::Leading(leading) = &mut self.role else { return };
+        let kind = match plan {
+            SyncPlan::Snap => SyncKind::Snapshot,
+            _ => SyncKind::Transactions,
+        };
+        if !leading.core.begin_sync(link, kind, &mut leading.out) {
+            return;
+        }
         let from = match plan {
             SyncPlan::Diff { ring_from } => {
                 out.send(link, &QuorumPacket::bare(packet::DIFF, last));

@@ -28,6 +28,8 @@ pub struct LearnerReport {
     pub synced_non_voting_followers: usize,
     pub synced_observers: usize,
     pub pending_syncs: usize,
+    /// Transactions that the epoch has left.
+    pub zxids_left: u32,
     /// When this server began to lead, on the node's clock, ms.
     pub leading_since: i64,
 }
@@ -58,6 +60,7 @@ impl Node {
             synced_non_voting_followers: others,
             synced_observers: observers,
             pending_syncs: core.pending_syncs(),
+            zxids_left: core.zxids_left(),
             leading_since: leading.started,
         })
     }

@@ -1,0 +1,165 @@
+//! What a leader bounds: how many learners it brings up to date at a time (Q-57), and how many
+//! transactions an epoch can have (Q-37). Java: `LearnerSyncThrottler`, `Leader.propose`.
+
+use super::{LeaderCore, LeaderOutput, LinkId, Stage};
+use crate::wire::counter_of;
+
+/// The last counter that an epoch uses. Java, too, leaves the very last one alone.
+const LAST_COUNTER: u32 = 0xffff_fffe;
+
+/// A warning every so many transactions, once this much of an epoch is used up.
+const WARN_FROM: u32 = 0xc000_0000;
+const WARN_EVERY: u32 = 0x0100_0000;
+
+/// How a learner is brought up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncKind {
+    Snapshot,
+    Transactions,
+}
+
+/// `leader.maxConcurrentSnapSyncs`, `leader.maxConcurrentDiffSyncs`.
+#[derive(Debug, Clone, Copy)]
+pub struct SyncLimits {
+    pub snapshots: usize,
+    pub diffs: usize,
+}
+
+impl Default for SyncLimits {
+    fn default() -> Self {
+        Self { snapshots: 10, diffs: 100 }
+    }
+}
+
+impl LeaderCore {
+    /// Whether a learner that is to be synchronised may be so now; it is sent away otherwise, and
+    /// will try again. Followers always may: the quorum may need them.
+    pub fn begin_sync(
+        &mut self,
+        link: LinkId,
+        kind: SyncKind,
+        out: &mut Vec<LeaderOutput>,
+    ) -> bool {
+        let syncing = |stage| stage == Stage::Syncing;
+        let running =
+            self.learners.values().filter(|l| syncing(l.stage) && l.sync == Some(kind)).count();
+        let most = match kind {
+            SyncKind::Snapshot => self.settings.sync_limits.snapshots,
+            SyncKind::Transactions => self.settings.sync_limits.diffs,
+        };
+        let Some(learner) = self.learners.get_mut(&link) else { return false };
+        if learner.observer && running >= most {
+            let reason = format!("{running} learners are being synchronised, allowed are {most}");
+            self.close(link, reason, out);
+            return false;
+        }
+        learner.sync = Some(kind);
+        true
+    }
+
+    /// Whether the epoch has no transaction left. This server then leads until what is proposed is
+    /// committed, and hands over to the next epoch.
+    pub fn is_used_up(&self) -> bool {
+        counter_of(self.last_proposed) >= LAST_COUNTER
+    }
+
+    /// Transactions left in this epoch.
+    pub fn zxids_left(&self) -> u32 {
+        LAST_COUNTER.saturating_sub(counter_of(self.last_proposed))
+    }
+
+    pub(super) fn warn_of_end(&self) {
+        let used = counter_of(self.last_proposed);
+        if used >= WARN_FROM && used % WARN_EVERY == 0 {
+            let left = self.zxids_left();
+            log::warn!("{left} transactions are left in this epoch; then there is an election");
+        }
+    }
+
+    /// Steps down when the epoch is used up and everything in it is committed.
+    pub(super) fn end_used_up_epoch(&mut self, out: &mut Vec<LeaderOutput>) {
+        if self.is_used_up() && self.outstanding.is_empty() {
+            let reason = "zxid lower 32 bits have rolled over, forcing re-election, \
+                          and therefore new epoch start";
+            self.step_down(reason.into(), out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::QuorumConfig;
+    use crate::quorum::leader::{Configs, LeaderSettings, StateSummary};
+    use crate::wire::epoch_start;
+
+    /// A leader of one, established in epoch 1.
+    fn leader() -> LeaderCore {
+        let settings = LeaderSettings {
+            my_id: 1,
+            tick_ms: 2000,
+            init_limit: 10,
+            sync_limit: 5,
+            reconfig_enabled: false,
+            sync_limits: SyncLimits { snapshots: 1, diffs: 2 },
+        };
+        let text = "server.1=127.0.0.1:2:3:participant;4\nversion=0";
+        let config = Arc::new(QuorumConfig::parse(text, false).unwrap());
+        let configs = Configs { committed: Arc::clone(&config), last_seen: config };
+        let mine = StateSummary { current_epoch: 0, last_zxid: 0 };
+        let mut core = LeaderCore::new(settings, configs, 0, mine, 0, &mut Vec::new());
+        core.accepted_epoch_durable(0, &mut Vec::new());
+        core.current_epoch_durable(0, &mut Vec::new());
+        assert!(core.is_established());
+        core
+    }
+
+    #[test]
+    fn zookeeper_1277_an_epoch_ends_when_its_last_transaction_is_committed() {
+        let mut core = leader();
+        let last = epoch_start(1) + i64::from(LAST_COUNTER);
+        core.last_proposed = last - 2;
+        core.logged = last - 2;
+        let (mut out, bytes) = (Vec::new(), || Arc::from(&b"txn"[..]));
+        core.propose(last - 1, bytes(), &mut out);
+        assert!(!core.is_used_up());
+        core.propose(last, bytes(), &mut out);
+        assert!(core.is_used_up());
+        let steps_down =
+            |out: &[LeaderOutput]| out.iter().any(|o| matches!(o, LeaderOutput::StepDown { .. }));
+        core.logged(last - 1, &mut out);
+        assert!(!steps_down(&out), "the last transaction is not committed yet");
+        core.logged(last, &mut out);
+        let [.., LeaderOutput::Commit { zxid }, LeaderOutput::StepDown { .. }] = &out[..] else {
+            panic!("{out:?}")
+        };
+        assert_eq!(*zxid, last);
+    }
+
+    #[test]
+    fn observers_wait_their_turn_and_followers_do_not() {
+        use SyncKind::{Snapshot, Transactions};
+        let mut core = leader();
+        let mut out = Vec::new();
+        let mut begin = |core: &mut LeaderCore, link, observer, kind| {
+            core.connected(link, 0);
+            let learner = core.learners.get_mut(&link).unwrap();
+            (learner.observer, learner.stage) = (observer, Stage::Syncing);
+            core.begin_sync(link, kind, &mut out)
+        };
+        assert!(begin(&mut core, 1, true, Snapshot));
+        assert!(!begin(&mut core, 2, true, Snapshot));
+        assert!(begin(&mut core, 3, false, Snapshot));
+        assert!(begin(&mut core, 4, true, Transactions));
+        assert!(begin(&mut core, 5, false, Transactions));
+        assert!(!begin(&mut core, 6, true, Transactions), "the follower counts, too");
+        // Synchronised: the next one may.
+        core.learners.get_mut(&4).unwrap().stage = Stage::Active;
+        assert!(begin(&mut core, 7, true, Transactions));
+        let closed = |o: &LeaderOutput| matches!(o, LeaderOutput::Close { link: 2 | 6, .. });
+        assert!(out.len() == 2 && out.iter().all(closed), "{out:?}");
+        assert!(core.learners.keys().copied().eq([1, 3, 4, 5, 7]));
+    }
+}
