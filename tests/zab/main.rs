@@ -199,6 +199,7 @@ impl Script {
             init_limit: 10,
             sync_limit: 5,
             reconfig_enabled: false,
+            sync_limits: ironkeeper::quorum::leader::SyncLimits::default(),
         };
         let voters = words.get("voters").expect("voters=").split(',');
         let mut text: String =

@@ -33,6 +33,7 @@ impl Scene {
             init_limit: 10,
             sync_limit: 5,
             reconfig_enabled: true,
+            sync_limits: SyncLimits::default(),
         };
         let configs =
             Configs { committed: Arc::clone(committed), last_seen: Arc::clone(last_seen) };
