@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::auth::EnforceAuth;
 use crate::config::{Address, Config};
@@ -42,9 +42,6 @@ use status::Status;
 
 /// Batches of events that may wait for the commit thread; who sends more waits.
 const EVENTS_MAX: usize = 4_096;
-
-/// Batches of orders that may wait for the log thread.
-const LOG_BATCHES_MAX: usize = 1_024;
 
 /// Why a server could not start, and with which code the process ends.
 struct Failure {
@@ -147,7 +144,10 @@ impl Server {
 
         let members = config.distributed.then(|| boot::member_files(&config)).transpose();
         let members = members.map_err(|e| Failure::new(exit::INVALID_INVOCATION, e))?;
-        let (orders, ordered) = bounded(LOG_BATCHES_MAX);
+        // Without a bound of its own: the log thread reports into the commit thread's queue, so
+        // neither may wait for the other. What can be in it is bounded by what clients may have
+        // unanswered, and by what a leader lets its learners have unacknowledged.
+        let (orders, ordered) = unbounded();
         let slow = Duration::from_millis(config.fsync_warning_threshold_ms.max(0) as u64);
         let log = log_thread::start(
             storage.clone(),
