@@ -474,9 +474,12 @@ impl Node {
         }
     }
 
-    /// Gives the log an order that [`Event::Reloaded`] answers.
+    /// Gives the log an order that [`Event::Reloaded`] answers. What was appended before is to be
+    /// found: appends reach the disk only with the next flush.
     fn order_reload(&mut self, out: &mut Outputs) {
         self.reloads += 1;
+        let token = self.take_token();
+        out.log.push(LogOrder::Do(LogCommand::Flush(token)));
         out.log.push(LogOrder::Reload);
     }
 
