@@ -29,7 +29,7 @@ pub fn split(path: &str) -> Option<(&str, &str)> {
 /// The usual case, byte by byte: printable ASCII without dots and without empty names. Saying no
 /// only means that a closer look is needed.
 fn is_plain(path: &[u8]) -> bool {
-    // Without a way out of the loop, so that many bytes are looked at at once. The first is a slash.
+    // Without a way out of the loop, so that many bytes are looked at at once.
     let plain = |b: u8| (0x20..0x7f).contains(&b) & (b != b'.');
     let pairs = path.iter().zip(&path[1..]);
     pairs.fold(true, |fine, (a, b)| fine & plain(*b) & !((*a == b'/') & (*b == b'/')))
