@@ -240,6 +240,8 @@ pub struct Node {
     leaving: Option<&'static str>,
     accepted_epoch: i64,
     current_epoch: i64,
+    /// The highest epoch that a learner of ours has accepted, from whomever.
+    accepted_by_others: i64,
     /// Zxid given to the log last.
     appended: i64,
     /// Orders to the log that are not reported done, oldest first.
@@ -284,6 +286,7 @@ impl Node {
             leaving: None,
             accepted_epoch: boot.accepted_epoch,
             current_epoch: boot.current_epoch,
+            accepted_by_others: 0,
             appended: boot.last_logged,
             marks: VecDeque::new(),
             next_token: 1,

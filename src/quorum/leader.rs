@@ -200,6 +200,8 @@ pub struct LeaderCore {
     epoch: i64,
     mine: StateSummary,
     learners: BTreeMap<LinkId, Learner>,
+    /// The highest epoch that a learner has told to have accepted.
+    highest_accepted: i64,
     epoch_infos: BTreeSet<i64>,
     epoch_acks: BTreeSet<i64>,
     newleader_acks: BTreeSet<i64>,
@@ -242,6 +244,7 @@ impl LeaderCore {
             phase: Phase::Discovery,
             mine,
             learners: BTreeMap::new(),
+            highest_accepted: accepted_epoch,
             epoch_infos: BTreeSet::from([settings.my_id]),
             epoch_acks: BTreeSet::new(),
             newleader_acks: BTreeSet::new(),
@@ -263,6 +266,11 @@ impl LeaderCore {
 
     pub fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    /// What this server's next epoch, if it leads again, has to be later than.
+    pub fn highest_accepted(&self) -> i64 {
+        self.highest_accepted
     }
 
     pub fn is_established(&self) -> bool {
@@ -414,13 +422,20 @@ impl LeaderCore {
         learner.sid = who.sid;
         learner.observer = info.kind == packet::OBSERVERINFO;
         learner.stage = Stage::AwaitsEpoch;
+        let accepted = epoch_of(info.zxid);
+        self.highest_accepted = self.highest_accepted.max(accepted);
         if self.phase == Phase::Discovery {
-            self.epoch = self.epoch.max(epoch_of(info.zxid) + 1);
+            self.epoch = self.epoch.max(accepted + 1);
             if self.verifier.is_voter(who.sid) {
                 self.epoch_infos.insert(who.sid);
                 self.extend_deadline(now);
             }
             self.try_choose_epoch(now, out);
+        } else if accepted > self.epoch && self.verifier.is_voter(who.sid) {
+            // It has promised not to follow this epoch, and would stay away until the next
+            // election. Java's leaders leave it outside.
+            let sid = who.sid;
+            self.step_down(format!("server {sid} has accepted epoch {accepted:#x}"), out);
         } else if self.phase != Phase::AcceptingEpoch {
             self.send_leader_info(link, out);
         }

@@ -73,7 +73,7 @@ impl Node {
         let mut core = LeaderCore::new(
             settings,
             self.membership.configs(),
-            self.accepted_epoch,
+            self.accepted_epoch.max(self.accepted_by_others),
             mine,
             cx.now.mono,
             &mut cores_out,
@@ -105,7 +105,7 @@ impl Node {
                 let (core, core_out) = (&mut leading.core, &mut leading.out);
                 match event {
                     LinkEvent::Packets(packets) => {
-                        return self.on_learner_packets(link, packets, cx, out);
+                        self.on_learner_packets(link, packets, cx, out);
                     }
                     LinkEvent::Progress => core.progress(link, cx.now.mono),
                     LinkEvent::Closed { reason } => {

@@ -17,6 +17,8 @@ impl Node {
         match role {
             Role::Leading(leading) => {
                 log::warn!("Shutdown called. For the reason {reason}");
+                self.accepted_by_others =
+                    self.accepted_by_others.max(leading.core.highest_accepted());
                 out.commands.push(Command::ListenForLearners(false));
                 for link in leading.core.all_links() {
                     out.link(link, LinkCommand::Close);
