@@ -219,6 +219,8 @@ pub struct Boot {
     pub accepted_epoch: i64,
     pub current_epoch: i64,
     pub last_logged: i64,
+    /// Zxid of the newest snapshot; 0 without one.
+    pub newest_snapshot: i64,
     /// The last transactions replayed.
     pub recent: CommittedLog,
 }
@@ -244,6 +246,11 @@ pub struct Node {
     accepted_by_others: i64,
     /// Zxid given to the log last.
     appended: i64,
+    /// The log is known to be whole from here on. Before it, a leader's snapshot may have left a
+    /// hole.
+    newest_snapshot: i64,
+    /// The leader's TRUNC cannot be done: the next one is asked for everything.
+    wants_snapshot: bool,
     /// Orders to the log that are not reported done, oldest first.
     marks: VecDeque<(Token, LogMark)>,
     next_token: Token,
@@ -288,6 +295,8 @@ impl Node {
             current_epoch: boot.current_epoch,
             accepted_by_others: 0,
             appended: boot.last_logged,
+            newest_snapshot: boot.newest_snapshot,
+            wants_snapshot: false,
             marks: VecDeque::new(),
             next_token: 1,
             flush_wanted: false,
@@ -619,6 +628,7 @@ impl Node {
             self.snapshot_due = false;
             self.snapshot_running = true;
             self.snapshots.snapshot_taken(out.random);
+            self.newest_snapshot = self.newest_snapshot.max(tree.last_zxid());
             out.log.push(LogOrder::Do(LogCommand::Roll));
             out.commands.push(Command::TakeSnapshot(tree.freeze()));
         }

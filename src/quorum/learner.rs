@@ -34,6 +34,7 @@ pub struct LearnerSettings {
 pub struct LogState {
     pub accepted_epoch: i64,
     pub current_epoch: i64,
+    /// −1: nothing that could be built on; only SNAP will do.
     pub last_logged: i64,
 }
 
@@ -299,6 +300,9 @@ impl LearnerCore {
         packet: &QuorumPacket,
         out: &mut Vec<LearnerOutput>,
     ) -> Result<(), String> {
+        if self.log.last_logged == -1 && packet.kind != packet::SNAP {
+            return Err(format!("asked for SNAP, got {}", packet::name(packet.kind)));
+        }
         match packet.kind {
             packet::DIFF => self.committed = self.log.last_logged,
             packet::TRUNC => {

@@ -114,6 +114,7 @@ pub fn recover(
         accepted_epoch: epochs.accepted,
         current_epoch: epochs.current,
         last_logged: recovered.last_zxid,
+        newest_snapshot: recovered.snapshot.as_ref().map_or(0, |file| file.zxid),
         recent: ring(&recovered.committed, recovery.committed_log),
     };
     Ok((recovered.tree, boot, recovered.stats))

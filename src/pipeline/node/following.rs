@@ -249,7 +249,9 @@ impl Node {
         let log = LogState {
             accepted_epoch: self.accepted_epoch,
             current_epoch: self.current_epoch,
-            last_logged: self.appended,
+            // No leader answers −1 but with SNAP, and none counts it as an epoch's acknowledgement:
+            // this server may have seen more than the leader.
+            last_logged: if std::mem::take(&mut self.wants_snapshot) { -1 } else { self.appended },
         };
         match &mut self.role {
             Role::Following(f) if f.link == link => {
@@ -319,6 +321,14 @@ impl Node {
             LearnerOutput::SetCurrentEpoch(epoch) => {
                 self.set_current_epoch(epoch, out);
             }
+            LearnerOutput::Truncate { zxid } if zxid < self.newest_snapshot => {
+                self.wants_snapshot = true;
+                let reason = format!(
+                    "TRUNC to {zxid:#x} goes behind the snapshot at {:#x}: a snapshot is needed",
+                    self.newest_snapshot
+                );
+                self.step_down(&reason, out);
+            }
             LearnerOutput::Truncate { zxid } => {
                 log::warn!("Truncating log to get in sync with the leader {zxid:#x}");
                 self.appended = zxid;
@@ -370,6 +380,7 @@ impl Node {
         tree.set_last_zxid(zxid);
         log::info!("got a snapshot from the leader at {zxid:#x}, {} nodes", tree.node_count());
         self.appended = zxid;
+        self.newest_snapshot = zxid;
         let frozen = Box::new(tree.freeze());
         let install = |token| LogCommand::InstallSnapshot { tree: frozen, token };
         self.order(LogMark::Cut, install, out);
