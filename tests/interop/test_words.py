@@ -43,8 +43,9 @@ def layout(server, word):
     lines = [line for line in lines if not JAVA_S_OWN.match(line)]
     for pattern, name in VARYING:
         lines = [pattern.sub(name, line) for line in lines]
-    # Java lists connections in the order of a hash set.
-    return sorted(lines) if word in ("cons", "stat") else lines
+    # Java lists connections in the order of a hash set; everything else has its place.
+    connections = iter(sorted(line for line in lines if line.startswith(" /")))
+    return [next(connections) if line.startswith(" /") else line for line in lines]
 
 
 @pytest.fixture(scope="module")
