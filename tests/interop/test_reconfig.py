@@ -390,6 +390,9 @@ def play(lab, scenario, kinds):
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.__name__)
 def test_as_java(lab, quorum_kind, scenario):
     expected = play(lab, scenario, [zk.JAVA] * 5)
+    if any("ConnectionLoss" in step for step in expected):
+        # Java's leader went before it had answered: no example to hold ours to.
+        expected = play(lab, scenario, [zk.JAVA] * 5)
     assert expected == play(lab, scenario, [quorum_kind] * 5)
 
 
