@@ -6,21 +6,18 @@
 
 mod limits;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::learners::{self, Learner, Learners, Stage, Word};
 use super::verifier::QuorumVerifier;
 use crate::config::{PeerAddress, QuorumConfig};
 use crate::wire::quorum::{
-    ForwardedRequest, LearnerInfo, PROTOCOL_VERSION, QuorumPacket, Revalidated, packet,
-    read_touches, write_inform_and_activate,
+    QuorumPacket, Revalidated, SessionTouch, packet, write_inform_and_activate,
 };
 use crate::wire::{Id, epoch_of, epoch_start};
 
-pub use limits::{SyncKind, SyncLimits};
-
-/// A learner's connection; never used again while the process lives.
-pub type LinkId = u64;
+pub use super::learners::{LinkId, SyncKind, SyncLimits};
 
 /// What a leader is told once and for all.
 #[derive(Debug, Clone)]
@@ -117,47 +114,6 @@ pub enum LeaderOutput {
     },
 }
 
-/// How far a learner has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Connected; its FOLLOWERINFO or OBSERVERINFO is awaited.
-    Connected,
-    /// Its info is here; the new epoch is not decided or not durable yet.
-    AwaitsEpoch,
-    /// LEADERINFO is sent, ACKEPOCH awaited.
-    AcksEpoch,
-    /// ACKEPOCH is here; a quorum of them is awaited. Holds its last logged zxid.
-    AwaitsQuorum { peer: i64 },
-    /// The sync packets and NEWLEADER are queued; its ACK is awaited.
-    Syncing,
-    /// It acknowledged NEWLEADER; a quorum of such is awaited.
-    Synced,
-    /// UPTODATE is sent.
-    Active,
-}
-
-#[derive(Debug)]
-struct Learner {
-    sid: i64,
-    observer: bool,
-    stage: Stage,
-    /// Last packet from it, ms.
-    heard: i64,
-    /// Everything up to this zxid is durable there.
-    acked: i64,
-    /// Oldest proposal sent and not acknowledged: zxid and when it was noted, ms.
-    unacked: Option<(i64, i64)>,
-    /// How it is or was synchronised.
-    sync: Option<SyncKind>,
-}
-
-impl Learner {
-    /// Gets proposals and commits as they happen.
-    fn forwarding(&self) -> bool {
-        matches!(self.stage, Stage::Syncing | Stage::Synced | Stage::Active)
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Waiting until a quorum has told which epochs it accepted.
@@ -199,7 +155,7 @@ pub struct LeaderCore {
     phase: Phase,
     epoch: i64,
     mine: StateSummary,
-    learners: BTreeMap<LinkId, Learner>,
+    learners: Learners,
     /// The highest epoch that a learner has told to have accepted.
     highest_accepted: i64,
     epoch_infos: BTreeSet<i64>,
@@ -243,7 +199,7 @@ impl LeaderCore {
             config_text: last_seen.to_string().into_bytes().into(),
             phase: Phase::Discovery,
             mine,
-            learners: BTreeMap::new(),
+            learners: Learners::new(),
             highest_accepted: accepted_epoch,
             epoch_infos: BTreeSet::from([settings.my_id]),
             epoch_acks: BTreeSet::new(),
@@ -326,16 +282,7 @@ impl LeaderCore {
     // ---- learners come, speak and go -------------------------------------------------------
 
     pub fn connected(&mut self, link: LinkId, now: i64) {
-        let learner = Learner {
-            sid: i64::MIN,
-            observer: false,
-            stage: Stage::Connected,
-            heard: now,
-            acked: 0,
-            unacked: None,
-            sync: None,
-        };
-        self.learners.insert(link, learner);
+        self.learners.insert(link, Learner::connected(now));
     }
 
     pub fn disconnected(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
@@ -396,45 +343,23 @@ impl LeaderCore {
         now: i64,
         out: &mut Vec<LeaderOutput>,
     ) -> Result<(), String> {
-        let who: LearnerInfo = info.decode().map_err(|e| format!("bad LearnerInfo: {e}"))?;
-        if who.protocol_version < PROTOCOL_VERSION {
-            return Err(format!("protocol {:#x} is too old (before 3.4)", who.protocol_version));
+        let older = learners::introduce(&mut self.learners, link, info, self.verifier.version())?;
+        let sid = self.learners[&link].sid;
+        for old in older {
+            self.close(old, format!("server {sid} has connected again"), out);
         }
-        if who.config_version > self.verifier.version() {
-            return Err(format!(
-                "Follower is ahead of the leader (has a later activated configuration): \
-                 {:x} against {:x}",
-                who.config_version,
-                self.verifier.version()
-            ));
-        }
-        // A server that reconnects replaces its older link: the old socket may be half-open.
-        let stale: Vec<LinkId> = self
-            .learners
-            .iter()
-            .filter(|(id, l)| **id != link && l.sid == who.sid)
-            .map(|(id, _)| *id)
-            .collect();
-        for old in stale {
-            self.close(old, format!("server {} has connected again", who.sid), out);
-        }
-        let learner = self.learners.get_mut(&link).ok_or("link is gone")?;
-        learner.sid = who.sid;
-        learner.observer = info.kind == packet::OBSERVERINFO;
-        learner.stage = Stage::AwaitsEpoch;
         let accepted = epoch_of(info.zxid);
         self.highest_accepted = self.highest_accepted.max(accepted);
         if self.phase == Phase::Discovery {
             self.epoch = self.epoch.max(accepted + 1);
-            if self.verifier.is_voter(who.sid) {
-                self.epoch_infos.insert(who.sid);
+            if self.verifier.is_voter(sid) {
+                self.epoch_infos.insert(sid);
                 self.extend_deadline(now);
             }
             self.try_choose_epoch(now, out);
-        } else if accepted > self.epoch && self.verifier.is_voter(who.sid) {
+        } else if accepted > self.epoch && self.verifier.is_voter(sid) {
             // It has promised not to follow this epoch, and would stay away until the next
             // election. Java's leaders leave it outside.
-            let sid = who.sid;
             self.step_down(format!("server {sid} has accepted epoch {accepted:#x}"), out);
         } else if self.phase != Phase::AcceptingEpoch {
             self.send_leader_info(link, out);
@@ -492,9 +417,7 @@ impl LeaderCore {
     fn send_leader_info(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
         if let Some(learner) = self.learners.get_mut(&link) {
             learner.stage = Stage::AcksEpoch;
-            let version = PROTOCOL_VERSION.to_be_bytes().to_vec();
-            let info = QuorumPacket::new(packet::LEADERINFO, epoch_start(self.epoch), version);
-            out.push(LeaderOutput::Send { link, packet: info });
+            out.push(LeaderOutput::Send { link, packet: learners::leader_info(self.epoch) });
         }
     }
 
@@ -516,7 +439,7 @@ impl LeaderCore {
             ));
         }
         let learner = self.learners.get_mut(&link).ok_or("link is gone")?;
-        learner.stage = Stage::AwaitsQuorum { peer: ack.zxid };
+        learner.stage = Stage::AwaitsSync { peer: ack.zxid };
         let sid = learner.sid;
         match self.phase {
             Phase::EpochAcks => {
@@ -539,7 +462,7 @@ impl LeaderCore {
         self.phase = Phase::Synchronization;
         self.extend_deadline(now);
         out.push(LeaderOutput::SetCurrentEpoch(self.epoch));
-        let waiting: Vec<LinkId> = self.links(|l| matches!(l.stage, Stage::AwaitsQuorum { .. }));
+        let waiting: Vec<LinkId> = self.links(|l| matches!(l.stage, Stage::AwaitsSync { .. }));
         for link in waiting {
             self.synchronize(link, out);
         }
@@ -551,7 +474,7 @@ impl LeaderCore {
     /// then (participants) what is proposed and not committed, then NEWLEADER (Q-53b).
     fn synchronize(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
-        let Stage::AwaitsQuorum { peer } = learner.stage else { return };
+        let Stage::AwaitsSync { peer } = learner.stage else { return };
         learner.stage = Stage::Syncing;
         let (sid, observer) = (learner.sid, learner.observer);
         out.push(LeaderOutput::Synchronize { link, sid, peer });
@@ -560,8 +483,7 @@ impl LeaderCore {
                 out.push(LeaderOutput::Send { link, packet: o.proposal.clone() });
             }
         }
-        let config = Arc::clone(&self.config_text);
-        let newleader = QuorumPacket::new(packet::NEWLEADER, epoch_start(self.epoch), config);
+        let newleader = learners::newleader(self.epoch, Arc::clone(&self.config_text));
         out.push(LeaderOutput::Send { link, packet: newleader });
     }
 
@@ -616,8 +538,7 @@ impl LeaderCore {
     fn activate(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
         if let Some(learner) = self.learners.get_mut(&link) {
             learner.stage = Stage::Active;
-            let uptodate = QuorumPacket::bare(packet::UPTODATE, -1);
-            out.push(LeaderOutput::Send { link, packet: uptodate });
+            out.push(LeaderOutput::Send { link, packet: learners::uptodate() });
         }
     }
 
@@ -661,34 +582,20 @@ impl LeaderCore {
         now: i64,
         out: &mut Vec<LeaderOutput>,
     ) -> Result<(), String> {
-        let bad = |e| format!("bad {}: {e}", packet::name(packet.kind));
-        match packet.kind {
-            packet::ACK => self.on_ack(link, packet.zxid, now, out),
-            packet::PING => {
-                let touched = read_touches(packet.payload()).map_err(bad)?;
-                let sessions = touched.into_iter().map(|t| (t.session_id, t.timeout)).collect();
-                out.push(LeaderOutput::Touch { link, sessions });
+        match Word::read(&packet)? {
+            Word::Ack => self.on_ack(link, packet.zxid, now, out),
+            Word::Touch(sessions) => out.push(LeaderOutput::Touch { link, sessions }),
+            Word::Revalidate(SessionTouch { session_id: session, timeout }) => {
+                out.push(LeaderOutput::Revalidate { link, session, timeout });
             }
-            packet::REVALIDATE => {
-                let touch: crate::wire::quorum::SessionTouch = packet.decode().map_err(bad)?;
-                out.push(LeaderOutput::Revalidate {
-                    link,
-                    session: touch.session_id,
-                    timeout: touch.timeout,
-                });
-            }
-            packet::REQUEST => {
-                let request = ForwardedRequest::read(packet.payload()).map_err(bad)?;
-                out.push(LeaderOutput::Request {
-                    link,
-                    session: request.session_id,
-                    cxid: request.cxid,
-                    op: request.op,
-                    body: request.body.into(),
-                    ids: packet.authinfo.clone().unwrap_or_default(),
-                });
-            }
-            other => return Err(format!("unexpected {}", packet::name(other))),
+            Word::Request(request) => out.push(LeaderOutput::Request {
+                link,
+                session: request.session_id,
+                cxid: request.cxid,
+                op: request.op,
+                body: request.body.into(),
+                ids: packet.authinfo.clone().unwrap_or_default(),
+            }),
         }
         Ok(())
     }
@@ -920,22 +827,20 @@ impl LeaderCore {
     fn drop_silent(&mut self, now: i64, out: &mut Vec<LeaderOutput>) {
         let init = self.settings.tick_ms * self.settings.init_limit;
         let sync = self.settings.tick_ms * self.settings.sync_limit;
+        let mut given_up = learners::silent(&self.learners, now, init, sync);
         let last_proposed = self.last_proposed;
-        let mut silent = Vec::new();
         for (link, l) in &mut self.learners {
-            let limit = if l.stage == Stage::Active { sync } else { init };
-            if now - l.heard > limit {
-                silent
-                    .push((*link, format!("server {} is silent for {} ms", l.sid, now - l.heard)));
-            } else if l.stage == Stage::Active && !l.observer && l.acked < last_proposed {
+            if l.stage == Stage::Active && !l.observer && l.acked < last_proposed {
                 let (zxid, since) = *l.unacked.get_or_insert((last_proposed, now));
                 if l.acked < zxid && now - since > sync {
-                    silent.push((*link, format!("server {} does not log {zxid:#x}", l.sid)));
+                    given_up.push((*link, format!("server {} does not log {zxid:#x}", l.sid)));
                 }
             }
         }
-        for (link, reason) in silent {
-            self.close(link, reason, out);
+        for (link, reason) in given_up {
+            if self.learners.contains_key(&link) {
+                self.close(link, reason, out);
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod election;
 pub mod leader;
 pub mod learner;
+mod learners;
 pub mod sync_plan;
 pub mod verifier;
 pub mod vote;

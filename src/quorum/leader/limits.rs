@@ -1,7 +1,7 @@
 //! What a leader bounds: how many learners it brings up to date at a time, and how many
-//! transactions an epoch can have. Java: `LearnerSyncThrottler`, `Leader.propose`.
+//! transactions an epoch can have. Java: `Leader.propose`.
 
-use super::{LeaderCore, LeaderOutput, LinkId, Stage};
+use super::{LeaderCore, LeaderOutput, LinkId, SyncKind, learners};
 use crate::wire::counter_of;
 
 /// The last counter that an epoch uses. Java, too, leaves the very last one alone.
@@ -10,26 +10,6 @@ const LAST_COUNTER: u32 = 0xffff_fffe;
 /// A warning every so many transactions, once this much of an epoch is used up.
 const WARN_FROM: u32 = 0xc000_0000;
 const WARN_EVERY: u32 = 0x0100_0000;
-
-/// How a learner is brought up to date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncKind {
-    Snapshot,
-    Transactions,
-}
-
-/// `leader.maxConcurrentSnapSyncs`, `leader.maxConcurrentDiffSyncs`.
-#[derive(Debug, Clone, Copy)]
-pub struct SyncLimits {
-    pub snapshots: usize,
-    pub diffs: usize,
-}
-
-impl Default for SyncLimits {
-    fn default() -> Self {
-        Self { snapshots: 10, diffs: 100 }
-    }
-}
 
 impl LeaderCore {
     /// Whether a learner that is to be synchronised may be so now; it is sent away otherwise, and
@@ -40,21 +20,14 @@ impl LeaderCore {
         kind: SyncKind,
         out: &mut Vec<LeaderOutput>,
     ) -> bool {
-        let syncing = |stage| stage == Stage::Syncing;
-        let running =
-            self.learners.values().filter(|l| syncing(l.stage) && l.sync == Some(kind)).count();
-        let most = match kind {
-            SyncKind::Snapshot => self.settings.sync_limits.snapshots,
-            SyncKind::Transactions => self.settings.sync_limits.diffs,
-        };
-        let Some(learner) = self.learners.get_mut(&link) else { return false };
-        if learner.observer && running >= most {
-            let reason = format!("{running} learners are being synchronised, allowed are {most}");
-            self.close(link, reason, out);
-            return false;
+        let limits = self.settings.sync_limits;
+        match learners::begin_sync(&mut self.learners, link, kind, limits) {
+            Ok(()) => true,
+            Err(reason) => {
+                self.close(link, reason, out);
+                false
+            }
         }
-        learner.sync = Some(kind);
-        true
     }
 
     /// Whether the epoch has no transaction left. This server then leads until what is proposed is
@@ -92,7 +65,7 @@ mod tests {
 
     use super::*;
     use crate::config::QuorumConfig;
-    use crate::quorum::leader::{Configs, LeaderSettings, StateSummary};
+    use crate::quorum::leader::{Configs, LeaderSettings, Stage, StateSummary, SyncLimits};
     use crate::wire::epoch_start;
 
     /// A leader of one, established in epoch 1.

@@ -1,8 +1,11 @@
 //! A leader and the configurations of its ensemble: the first version, a reconfiguration that a
 //! leader finds begun, joint quorums, who is appointed.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::wire::Record;
+use crate::wire::quorum::{LearnerInfo, PROTOCOL_VERSION};
 
 const ME: i64 = 3;
 const TICK: i64 = 100;
