@@ -1,7 +1,7 @@
 //! config, reconfig, sync, version, getEphemerals, getAllChildrenNumber.
 
-use std::fs;
 use std::time::Duration;
+use std::{fs, io};
 
 use super::args::{Args, flag, value};
 use super::command::{Command, Failure, Outcome};
@@ -109,11 +109,19 @@ fn reconfig_request(args: &Args) -> Result<ReconfigRequest, Failure> {
 
 /// The membership in a file, checked before it goes to the leader.
 fn members_of(file: &str) -> Result<String, Failure> {
-    let failed = |why: String| Failure::new(format!("Error processing {file}{why}"));
-    let text = fs::read(file).map_err(|e| failed(e.to_string()))?;
-    let config =
-        QuorumConfig::parse(&properties::latin1(&text), true).map_err(|e| failed(e.to_string()))?;
+    let failed = |why: &str| Failure::new(format!("Error processing {file}{why}"));
+    let text = fs::read(file).map_err(|e| failed(&unreadable(file, &e)))?;
+    let config = QuorumConfig::parse_members(&properties::latin1(&text), true)
+        .map_err(|e| failed(&e.reason))?;
+    config.check_roles(true).map_err(failed)?;
     Ok(config.to_string())
+}
+
+/// As a JVM says it: the system's words without Rust's number of the error.
+fn unreadable(file: &str, error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words);
+    format!("{file} ({words})")
 }
 
 fn sync(client: &Client, args: &Args) -> Outcome {

@@ -382,26 +382,15 @@ impl Draft {
     /// Java's `parseDynamicConfig`: enough participants, and which mode that makes.
     fn check_membership(&mut self) -> Result<(), ConfigError> {
         let participants = self.config.quorum.participants().count();
-        let observers = self.config.quorum.observers().count();
         let standalone = self.config.standalone_enabled;
         let whole = Origin::Whole {
             file: self.config.dynamic_config_file.clone().unwrap_or_else(|| self.file()),
         };
-        let refuse = |reason: &str| Err(ConfigError::at(&whole, reason));
+        let checked = self.config.quorum.check_roles(standalone);
+        checked.map_err(|reason| ConfigError::at(&whole, reason))?;
         let notes = &mut self.config.notes;
         match participants {
-            0 if !standalone => {
-                return refuse(
-                    "standaloneEnabled = false then number of participants should be >0",
-                );
-            }
-            0 if observers > 0 => {
-                return refuse("Observers w/o participants is an invalid configuration");
-            }
             0 => {}
-            1 if standalone && observers > 0 => {
-                return refuse("Observers w/o quorum is an invalid configuration");
-            }
             1 if standalone => notes
                 .push(Note::error("Invalid configuration, only one server specified (ignoring)")),
             1 | 2 => notes.push(Note::warning(

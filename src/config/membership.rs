@@ -31,6 +31,12 @@ impl fmt::Display for MembershipError {
 
 impl std::error::Error for MembershipError {}
 
+impl MembershipError {
+    fn of_whole(reason: String) -> MembershipError {
+        MembershipError { key: String::new(), value: String::new(), reason }
+    }
+}
+
 /// What a server does in the ensemble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -216,12 +222,28 @@ impl QuorumConfig {
     /// Reads the text of a dynamic file, of `/zookeeper/config` or of a vote. Keys other than
     /// those of a membership and `version` are passed over, as Java does here.
     pub fn parse(text: &str, multi_address: bool) -> Result<QuorumConfig, MembershipError> {
-        let entries = properties::parse(text).map_err(|malformed| MembershipError {
-            key: String::new(),
-            value: String::new(),
-            reason: malformed.to_string(),
-        })?;
+        QuorumConfig::parse_lines(text, multi_address, |_| Ok(()))
+    }
+
+    /// Reads a membership that somebody wrote out for a reconfiguration: other keys are refused.
+    pub fn parse_members(text: &str, multi_address: bool) -> Result<QuorumConfig, MembershipError> {
+        QuorumConfig::parse_lines(text, multi_address, |key| {
+            if key == "version" || is_membership_key(key) {
+                return Ok(());
+            }
+            Err(MembershipError::of_whole(format!("Unrecognised parameter: {key}")))
+        })
+    }
+
+    fn parse_lines(
+        text: &str,
+        multi_address: bool,
+        check_key: impl Fn(&str) -> Result<(), MembershipError>,
+    ) -> Result<QuorumConfig, MembershipError> {
+        let entries =
+            properties::parse(text).map_err(|e| MembershipError::of_whole(e.to_string()))?;
         let last = properties::last_of_each(&entries);
+        last.keys().try_for_each(|key| check_key(key))?;
         let pairs = last.values().map(|entry| (entry.key.as_str(), entry.value.as_str()));
         QuorumConfig::from_pairs(pairs, multi_address)
     }
@@ -239,11 +261,7 @@ impl QuorumConfig {
                 reason,
             })?;
         }
-        config.complete_hierarchy().map_err(|reason| MembershipError {
-            key: String::new(),
-            value: String::new(),
-            reason,
-        })?;
+        config.complete_hierarchy().map_err(MembershipError::of_whole)?;
         Ok(config)
     }
 
@@ -302,6 +320,22 @@ impl QuorumConfig {
     /// The servers that only learn, in order of their ids.
     pub fn observers(&self) -> impl Iterator<Item = &ServerSpec> {
         self.servers.values().filter(|server| server.role == Role::Observer)
+    }
+
+    /// Whether there are participants enough (Java's `parseDynamicConfig`); standalone: the
+    /// setting `standaloneEnabled`.
+    pub fn check_roles(&self, standalone: bool) -> Result<(), &'static str> {
+        let has_observers = self.observers().next().is_some();
+        match self.participants().count() {
+            0 if !standalone => {
+                Err("standaloneEnabled = false then number of participants should be >0")
+            }
+            0 if has_observers => Err("Observers w/o participants is an invalid configuration"),
+            1 if standalone && has_observers => {
+                Err("Observers w/o quorum is an invalid configuration")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What this configuration makes of a server: who is not in it may follow without a vote.

@@ -4,7 +4,9 @@ show must be the same, but for ports, versions and times."""
 
 import re
 
+import javatools
 import pytest
+import shells
 import tree
 import zk
 from kazoo import exceptions
@@ -468,3 +470,126 @@ def test_nobody_is_left_whom_it_knew(lab, quorum_kind):
     cluster[1].start()
     cluster.mode(1, "follower")
     cluster.show(1, 4, 5)
+
+
+# Files for `reconfig -file` in which something is wrong.
+WRONG_FILES = {
+    "unknown": "server.1=a:1:2;3\nclientPort=2181",
+    "line": "server.1=a:1;3",
+    "role": "server.1=a:1:2:chief;3",
+    "port": "server.1=a:1:99999;3",
+    "observers": "server.1=a:1:2:observer;3",
+    "one-observer": "server.1=a:1:2;3\nserver.2=b:1:2:observer;3",
+    "one": "server.1=a:1:2;3",
+}
+
+
+def typed(cluster):
+    """What somebody types who looks, may not, gets the right, errs, and changes the membership."""
+    one, two, three, four = (f"server.{n}={cluster.specs[n]}" for n in range(1, 5))
+    directory = cluster.ensemble[1].directory
+    file = directory / "members"
+    file.write_text(f"# three of them\n{one}\n\n{two}\n{three}\n")
+    for name, text in WRONG_FILES.items():
+        (directory / name).write_text(text)
+    wrong = "".join(f"reconfig -file {directory / name}\n" for name in [*WRONG_FILES, "none", ""])
+    return f"""
+        config
+        config -s
+        config -c
+        config -w -c -s
+        config -x
+        reconfig -remove 3
+        reconfig -file {file}
+        addauth digest super:test
+        reconfig -add {four}
+        config -c
+        reconfig -add {four}
+        reconfig -s -remove 4
+        reconfig -remove 4
+        reconfig -remove 1,2,3
+        reconfig -remove x
+        reconfig -remove 4 -add {four}
+        reconfig -add SERVER.4={four.split("=")[1].upper()} -remove 2
+        config
+        reconfig -add server.7=127.0.0.1:1:2
+        reconfig -add server.7
+        reconfig -v 1 -remove 3
+        reconfig -v x -remove 3
+        reconfig -members {one},{three},{four.replace("participant", "observer")}
+        reconfig -members x
+        reconfig -members {one} -add {two}
+        reconfig -members {one} -file {file}
+        {wrong}
+        reconfig -file {file} -s
+        reconfig
+        config
+        setAcl /zookeeper/config world:anyone:cdrwa
+        """
+
+
+def by_shell(cluster, shell):
+    cluster.add(4)
+    lines = "\n".join(line.strip() for line in typed(cluster).strip().splitlines())
+    say_run(cluster, shell, "-waitforconnection", typed=f"{lines}\nquit\n")
+    # One command each, as from a script; everybody may by now.
+    version = cluster.config().decode().rsplit("version=")[1]
+    file = str(cluster.ensemble[1].directory / "members")
+    for words in (
+        ["reconfig", "-remove", "4", "-v", version],
+        ["reconfig", "-add", f"server.4={cluster.specs[4]}", "-v", version],
+        ["config", "-c"],
+        ["reconfig", "-file", file],
+        ["reconfig", "-v", version, "-remove", "2"],
+        ["reconfig", "-add"],
+    ):
+        say_run(cluster, shell, "-waitforconnection", *words)
+    cluster.write("/shell")
+    cluster.show(1, 2, 3)
+
+
+def say_run(cluster, shell, *words, **typed):
+    """A run of a shell, connected to a follower, for the transcript."""
+    server = cluster.ensemble[1]
+    ran = shells.run(shell, server.address, *words, **typed)
+    out, seen = shells.events(shells.plain(ran.stdout, "no address"))
+    errors = shells.plain(ran.stderr, "no address").splitlines()
+    for line in [*out, *seen, *errors, str(ran.returncode)]:
+        line = cluster.neutral(line.replace(str(server.directory), "DIR"))
+        cluster.say("shell", re.sub(r"^([0-9a-f]{9,}) (127.*)", client_addresses, line))
+
+
+def client_addresses(match):
+    """What `config -c` prints: a version, and addresses, which Java takes from a hash table."""
+    return f"version={match[1]} " + ",".join(sorted(match[2].split(",")))
+
+
+@pytest.fixture(scope="module")
+def javas_shell_on_java():
+    with zk.Lab() as lab:
+        cluster = Cluster(lab, [zk.JAVA] * 4, 3)
+        by_shell(cluster, shells.java_shell())
+        yield cluster.end()
+
+
+@pytest.mark.parametrize("shell", (shells.java_shell, shells.our_shell), ids=("javas", "ours"))
+def test_by_shell(lab, quorum_kind, shell, javas_shell_on_java):
+    cluster = Cluster(lab, [quorum_kind] * 4, 3)
+    by_shell(cluster, shell())
+    assert javas_shell_on_java == cluster.end()
+
+
+def test_zookeeper_admin(lab, quorum_kind):
+    """Apache's class for programs that change the membership."""
+
+    def program(kind):
+        cluster = Cluster(lab, [kind] * 4, 3)
+        cluster.add(4)
+        addresses = ",".join(cluster[n].address for n in (1, 2, 3))
+        lines = [f"server.{n}={cluster.specs[n]}" for n in range(1, 5)]
+        text = javatools.ours("Administration", addresses, *lines)
+        for line in text.splitlines():
+            cluster.say("admin", line)
+        return cluster.end()
+
+    assert program(zk.JAVA) == program(quorum_kind)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Failure, Step};
-use crate::config::{Address, QuorumConfig, ServerSpec, membership, properties};
+use crate::config::{Address, QuorumConfig, ServerSpec};
 use crate::tree::CONFIG_NODE;
 use crate::wire::proto::ReconfigRequest;
 use crate::wire::txn::SetDataTxn;
@@ -79,15 +79,7 @@ fn bad_arguments(why: impl std::fmt::Display) -> ErrorCode {
 
 /// The membership that a client wrote out in full, lines separated by commas or line ends.
 fn whole_membership(members: &str, multi_address: bool) -> Result<QuorumConfig, ErrorCode> {
-    let text = members.replace(',', "\n");
-    let entries = properties::parse(&text).map_err(bad_arguments)?;
-    let entries = properties::last_of_each(&entries);
-    let is_known = |key: &str| key == "version" || membership::is_membership_key(key);
-    if let Some(key) = entries.keys().find(|key| !is_known(key)) {
-        return Err(bad_arguments(format_args!("Unrecognised parameter: {key}")));
-    }
-    let pairs = entries.values().map(|entry| (entry.key.as_str(), entry.value.as_str()));
-    QuorumConfig::from_pairs(pairs, multi_address).map_err(bad_arguments)
+    QuorumConfig::parse_members(&members.replace(',', "\n"), multi_address).map_err(bad_arguments)
 }
 
 /// The last membership without those who leave and with those who join.
