@@ -99,8 +99,7 @@ fn dump_below(tree: &DataTree, id: NodeId, lines: &mut Vec<String>) {
         s.num_children,
         s.pzxid,
     ));
-    for name in tree.children(id) {
-        let child = tree.child(id, name).unwrap();
+    for child in tree.child_ids(id) {
         dump_below(tree, child, lines);
     }
 }

@@ -40,10 +40,10 @@ fn dump(tree: &DataTree, id: NodeId, out: &mut String) {
         s.mzxid,
         s.pzxid
     );
-    let mut names: Vec<&str> = tree.children(id).collect();
-    names.sort_unstable();
-    for name in names {
-        dump(tree, tree.child(id, name).unwrap(), out);
+    let mut children: Vec<NodeId> = tree.child_ids(id).collect();
+    children.sort_unstable_by_key(|&child| tree.node(child).name());
+    for child in children {
+        dump(tree, child, out);
     }
 }
 

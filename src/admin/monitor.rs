@@ -84,21 +84,18 @@ pub struct Quota {
 fn quotas(tree: &DataTree) -> BTreeMap<String, Quota> {
     let mut found = BTreeMap::new();
     let Some(top) = tree.lookup(QUOTA_ROOT) else { return found };
-    for namespace in tree.children(top) {
+    for id in tree.child_ids(top) {
         let mut quota = Quota::default();
-        if let Some(id) = tree.child(top, namespace) {
-            add_quotas(tree, id, &mut quota);
-        }
+        add_quotas(tree, id, &mut quota);
         if quota != Quota::default() {
-            found.insert(namespace.to_owned(), quota);
+            found.insert(tree.node(id).name().to_owned(), quota);
         }
     }
     found
 }
 
 fn add_quotas(tree: &DataTree, parent: NodeId, quota: &mut Quota) {
-    for name in tree.children(parent) {
-        let Some(id) = tree.child(parent, name) else { continue };
+    for id in tree.child_ids(parent) {
         let node = tree.node(id);
         if node.num_children() > 0 {
             add_quotas(tree, id, quota);
@@ -106,7 +103,7 @@ fn add_quotas(tree: &DataTree, parent: NodeId, quota: &mut Quota) {
         }
         let track = StatsTrack::parse(node.data().unwrap_or_default());
         let hard_or = |hard: i64, soft: i64| if hard > -1 { hard } else { soft };
-        let (sums, bytes, count) = match name {
+        let (sums, bytes, count) = match node.name() {
             LIMITS => (
                 &mut quota.limits,
                 hard_or(track.byte_hard_limit(), track.bytes()),

@@ -43,9 +43,9 @@ fn create(tree: &mut DataTree, zxid: i64, data: &str) -> Arc<[u8]> {
 /// The transactions whose nodes a tree has: zxid and data, by zxid.
 fn history(tree: &DataTree) -> Vec<(i64, String)> {
     let mut found = Vec::new();
-    for name in tree.children(tree.root()) {
-        if let Some(hex) = name.strip_prefix('n') {
-            let node = tree.node(tree.child(tree.root(), name).unwrap());
+    for id in tree.child_ids(tree.root()) {
+        let node = tree.node(id);
+        if let Some(hex) = node.name().strip_prefix('n') {
             let data = String::from_utf8(node.data().unwrap().to_vec()).unwrap();
             found.push((i64::from_str_radix(hex, 16).unwrap(), data));
         }

@@ -215,7 +215,7 @@ impl DataTree {
     ) -> Outcome {
         let (parent_path, name) = split_path(new.path).ok_or(ErrorCode::BadArguments)?;
         let parent = self.lookup(parent_path).ok_or(ErrorCode::NoNode)?;
-        if let Some(id) = self.child(parent, name) {
+        if let Some(id) = self.lookup(new.path) {
             // Replay over a fuzzy snapshot that has the node already, perhaps with an ACL that the
             // snapshot lacks, perhaps as another session's (D-7).
             let aversion = self.slab.get(id).aversion;
@@ -267,13 +267,13 @@ impl DataTree {
     }
 
     fn delete(&mut self, path: &str, zxid: i64, triggers: OnTrigger<'_>) -> Result<(), ErrorCode> {
-        let (parent_path, name) = split_path(path).ok_or(ErrorCode::BadArguments)?;
+        let (parent_path, _) = split_path(path).ok_or(ErrorCode::BadArguments)?;
         let parent = self.lookup(parent_path).ok_or(ErrorCode::NoNode)?;
         // Even when the child is gone already, which it may be in a fuzzy snapshot.
         if zxid > self.slab.get(parent).pzxid {
             self.update(parent, parent_path, |node| node.pzxid = zxid);
         }
-        let id = self.child(parent, name).ok_or(ErrorCode::NoNode)?;
+        let id = self.lookup(path).ok_or(ErrorCode::NoNode)?;
         // Told now, while the node's ACL is at hand; nobody can look before this is over.
         triggers(&Trigger {
             kind: EventType::NodeDeleted,

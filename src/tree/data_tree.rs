@@ -12,7 +12,7 @@ use crate::wire::{Acl, StatPersisted, perms};
 use super::acl::{AclId, AclTable};
 use super::digest::{DIGEST_VERSION, DigestHistory, ZxidDigest, node_digest};
 use super::frozen::FrozenTree;
-use super::index::{Index, hash_name};
+use super::index::{Index, hash_path};
 use super::node::{EphemeralKind, Node, NodeId, OwnerRules, ttl_of};
 use super::quota::{self, QuotaBreach, QuotaPaths, StatsTrack};
 use super::slab::Slab;
@@ -42,7 +42,8 @@ impl Default for TreeOptions {
 pub fn split_path(path: &str) -> Option<(&str, &str)> {
     // Names are short: looking at bytes one by one is quicker than a general search.
     let slash = path.bytes().rposition(|b| b == b'/')?;
-    (slash + 1 < path.len()).then(|| (&path[..slash], &path[slash + 1..]))
+    let (parent, name) = (&path[..slash], &path[slash + 1..]);
+    (!name.is_empty() && parent != "/").then_some((parent, name))
 }
 
 /// All state that transactions change: the nodes, and the sessions with their time-outs.
@@ -138,18 +139,8 @@ impl DataTree {
         if path.is_empty() || path == "/" {
             return Some(self.root);
         }
-        let mut names = path.as_bytes().strip_prefix(b"/")?.split(|b| *b == b'/');
-        names.try_fold(self.root, |parent, name| self.child_of(parent, name))
-    }
-
-    /// The child of that name.
-    pub fn child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
-        self.child_of(parent, name.as_bytes())
-    }
-
-    fn child_of(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
-        let hash = hash_name(self.options.seed, parent, name);
-        self.index.find(hash, |id| self.slab.is_child(id, parent, name))
+        let hash = hash_path(self.options.seed, path);
+        self.index.find(hash, |id| self.slab.is_at(id, path))
     }
 
     pub fn root(&self) -> NodeId {
@@ -166,7 +157,12 @@ impl DataTree {
 
     /// The names of a node's children, oldest first.
     pub fn children(&self, id: NodeId) -> impl Iterator<Item = &str> {
-        self.slab.children(id).map(|child| self.slab.get(child).name())
+        self.child_ids(id).map(|child| self.slab.get(child).name())
+    }
+
+    /// A node's children, oldest first.
+    pub fn child_ids(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        self.slab.children(id)
     }
 
     /// How many nodes are below a node (C-153).
@@ -307,9 +303,8 @@ impl DataTree {
     ) -> Option<NodeId> {
         let kind = self.kind_of_owner(stat.ephemeral_owner);
         let id = self.slab.add(Node::new(name, kind, data, acl, stat));
-        let hash = hash_name(self.options.seed, parent, name.as_bytes());
-        let is_it = |id| self.slab.is_child(id, parent, name.as_bytes());
-        if !self.index.insert(hash, id, is_it) {
+        let hash = hash_path(self.options.seed, path);
+        if !self.index.insert(hash, id, |id| self.slab.is_at(id, path)) {
             self.slab.free(id);
             return None;
         }
@@ -331,9 +326,8 @@ impl DataTree {
     /// Removes a childless node.
     pub(super) fn remove_node(&mut self, id: NodeId, path: &str) {
         let node = self.slab.get(id);
-        let (parent, acl, kind) = (node.parent, node.acl, node.kind());
+        let (acl, kind) = (node.acl, node.kind());
         let owner = node.persisted().ephemeral_owner;
-        let hash = hash_name(self.options.seed, parent, node.name_bytes());
         self.digest = self.digest.wrapping_sub(node.digest());
         self.data_size -= node_size(path, node.data());
         match kind {
@@ -343,7 +337,7 @@ impl DataTree {
             EphemeralKind::Normal => self.forget_ephemeral(owner, id),
         }
         self.acls.release(acl);
-        self.index.remove(hash, id);
+        self.index.remove(hash_path(self.options.seed, path), id);
         self.slab.unlink(id);
         self.slab.free(id);
     }

@@ -1,5 +1,5 @@
-//! One hash table for the whole tree: (parent, name) → node. It holds no keys, only a 32-bit tag
-//! and the id of the node, and asks the tree whether a node is the right one. Java: `NodeHashMap`.
+//! One hash table for the whole tree: path → node. It holds no keys, only a 32-bit tag and the id
+//! of the node, and asks the tree whether a node is the right one. Java: `NodeHashMap`.
 //!
 //! The table is cut into [`SEGMENTS`] small ones that grow on their own, so growing never holds up
 //! a write for longer than it takes to move 1/1024 of the slots, and never touches a node.
@@ -9,11 +9,10 @@ use std::hash::{BuildHasher, Hasher};
 use super::node::NodeId;
 use crate::hash::Seed;
 
-/// The hash of a name below a parent.
-pub(super) fn hash_name(seed: Seed, parent: NodeId, name: &[u8]) -> u64 {
+/// The hash of a path.
+pub(super) fn hash_path(seed: Seed, path: &str) -> u64 {
     let mut hasher = seed.build_hasher();
-    hasher.write_u32(parent.0);
-    hasher.write(name);
+    hasher.write(path.as_bytes());
     hasher.finish()
 }
 
@@ -167,7 +166,7 @@ mod tests {
 
     #[test]
     fn seeds_give_other_hashes() {
-        let hash = |seed: Seed| hash_name(seed, NodeId(1), b"name");
+        let hash = |seed: Seed| hash_path(seed, "/a/path");
         assert_eq!(hash(Seed(1, 2)), hash(Seed(1, 2)));
         assert_ne!(hash(Seed(1, 2)), hash(Seed(1, 3)));
         assert_ne!(hash(Seed(1, 2)), hash(Seed(2, 2)));

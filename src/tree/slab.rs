@@ -33,10 +33,19 @@ impl Slab {
         &self.chunks[id.0 as usize / CHUNK].0[id.0 as usize % CHUNK]
     }
 
-    /// Whether a node is the child of that name.
-    pub fn is_child(&self, id: NodeId, parent: NodeId, name: &[u8]) -> bool {
-        let node = self.get(id);
-        node.parent == parent && node.name_bytes() == name
+    /// Whether a node's path is this one, which is not the root's.
+    pub fn is_at(&self, id: NodeId, path: &str) -> bool {
+        let mut rest = path.as_bytes();
+        let mut node = self.get(id);
+        while let Some(parent) = node.parent.some() {
+            let above = rest.strip_suffix(node.name_bytes());
+            match above.and_then(|above| above.strip_suffix(b"/")) {
+                Some(above) => rest = above,
+                None => return false,
+            }
+            node = self.get(parent);
+        }
+        rest.is_empty()
     }
 
     pub fn get_mut(&mut self, id: NodeId) -> &mut Node {
