@@ -209,8 +209,9 @@ fn quota_usage_follows_the_nodes() {
     let mut builder = TreeBuilder::new(TreeOptions::default());
     let mut walk = frozen.walk();
     while let Some(n) = walk.next_node() {
-        let data = if n.path == stats { Some(&b"count=99,bytes=99"[..]) } else { n.data };
-        builder.add_node(n.path, data, -1, &n.stat).unwrap();
+        let path = str::from_utf8(n.path).unwrap();
+        let data = if path == stats { Some(&b"count=99,bytes=99"[..]) } else { n.data };
+        builder.add_node(path, data, -1, &n.stat).unwrap();
     }
     s.tree = builder.finish(frozen.last_zxid(), None).unwrap();
     assert_eq!(s.data(stats), "count=2,bytes=3");

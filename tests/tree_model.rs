@@ -211,11 +211,12 @@ fn nodes_of(tree: &DataTree, frozen: &FrozenTree) -> Nodes {
     while let Some(n) = walk.next_node() {
         let perms = if n.acl_index == -1 { 31 } else { acls[&n.acl_index] };
         let node = (n.data.map(<[u8]>::to_vec), perms, n.stat);
-        if !n.path.is_empty() {
-            let parent = split_path(n.path).unwrap().0;
-            assert!(all.contains_key(parent), "{} before its parent", n.path);
+        let path = str::from_utf8(n.path).unwrap();
+        if !path.is_empty() {
+            let parent = split_path(path).unwrap().0;
+            assert!(all.contains_key(parent), "{path} before its parent");
         }
-        assert!(all.insert(n.path.to_string(), node).is_none(), "{} twice", n.path);
+        assert!(all.insert(path.to_string(), node).is_none(), "{path} twice");
     }
     assert_eq!(all.len(), frozen.node_count());
     assert!(acls.len() <= tree.node_count());

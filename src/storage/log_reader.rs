@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use byteorder::{BigEndian, ByteOrder};
 
+use super::adler::adler32;
 use super::disk::{Disk, DiskFile, SECTOR};
 use super::error::{Result, StorageError};
 use super::layout;
@@ -140,7 +141,7 @@ impl LogFile {
         }
         let (&mark, rest) = record.split_last().unwrap_or((&0, &[]));
         let body = &rest[RECORD_HEAD as usize..];
-        let good = mark == END_OF_RECORD && adler2::adler32_slice(body) as i64 == checksum;
+        let good = mark == END_OF_RECORD && i64::from(adler32(body)) == checksum;
         if !good {
             return self.bad_record(whole, mark);
         }

@@ -5,6 +5,7 @@
 //! the clock. Java: package `server.persistence`. The bytes, and what a crash can leave behind, are
 //! drawn in `FORMATS.md`.
 
+mod adler;
 pub mod compress;
 pub mod disk;
 pub mod epoch;

@@ -6,8 +6,7 @@
 
 use std::io::{self, Read, Write};
 
-use adler2::Adler32;
-
+use super::adler::Adler32;
 use super::compress::Finish;
 use crate::tree::{DataTree, FrozenTree, TreeBuilder, TreeOptions, ZxidDigest};
 use crate::wire::jute::text;
@@ -95,7 +94,7 @@ impl<'a, W: Write + ?Sized> Encoder<'a, W> {
         }
         let mut walk = tree.walk();
         while let Some(node) = walk.next_node() {
-            self.buf.put_str(node.path);
+            put_path(&mut self.buf, node.path);
             self.buf.put_buffer(node.data);
             self.buf.put_i64(node.acl_index);
             node.stat.write(&mut self.buf);
@@ -113,7 +112,7 @@ impl<'a, W: Write + ?Sized> Encoder<'a, W> {
     }
 
     fn hash(&mut self) {
-        self.adler.write_slice(&self.buf[self.hashed..]);
+        self.adler.write(&self.buf[self.hashed..]);
         self.hashed = self.buf.len();
     }
 
@@ -128,6 +127,15 @@ impl<'a, W: Write + ?Sized> Encoder<'a, W> {
         self.buf.clear();
         self.hashed = 0;
         Ok(())
+    }
+}
+
+/// As [`Put::put_str`], without checking anew what was a `&str` when the node was made.
+fn put_path(buf: &mut Vec<u8>, path: &[u8]) {
+    // Looking at all bytes at once is quicker than stopping at the first one of four.
+    match path.iter().fold(0, |max, byte| max.max(*byte)) {
+        ..0xF0 => buf.put_buffer(Some(path)),
+        _ => buf.put_str(&String::from_utf8_lossy(path)),
     }
 }
 
@@ -312,7 +320,7 @@ impl<R: Read> Decoder<R> {
     }
 
     fn hash(&mut self) {
-        self.adler.write_slice(&self.buf[self.hashed..self.taken]);
+        self.adler.write(&self.buf[self.hashed..self.taken]);
         self.hashed = self.taken;
     }
 

@@ -55,6 +55,18 @@ fn assert_same(a: &DataTree, b: &DataTree) {
 }
 
 #[test]
+fn paths_are_written_as_java_writes_strings() {
+    for (path, written) in [("/a", &b"/a"[..]), ("/ä", b"/\xc3\xa4"), ("/€", b"/\xe2\x82\xac")] {
+        let mut buf = Vec::new();
+        put_path(&mut buf, path.as_bytes());
+        assert_eq!(buf[4..], *written);
+    }
+    let mut buf = Vec::new();
+    put_path(&mut buf, "/😀".as_bytes());
+    assert_eq!(buf, b"\x00\x00\x00\x07/\xed\xa0\xbd\xed\xb8\x80");
+}
+
+#[test]
 fn a_file_is_header_sessions_acls_nodes_and_three_seals() {
     let bytes = file_of(&sample(1, true), true);
     assert_eq!(&bytes[..16], b"ZKSN\x00\x00\x00\x02\xff\xff\xff\xff\xff\xff\xff\xff");
@@ -63,7 +75,7 @@ fn a_file_is_header_sessions_acls_nodes_and_three_seals() {
     assert_eq!(&bytes[tail - 5..tail], TERMINATOR, "after the last node");
     let mut adler = Adler32::new();
     for (from, to) in [(0, tail), (tail, tail + 33), (tail + 33, tail + 54)] {
-        adler.write_slice(&bytes[from..to]);
+        adler.write(&bytes[from..to]);
         let seal = &bytes[to..to + 13];
         assert_eq!(seal[..8], i64::from(adler.checksum()).to_be_bytes());
         assert_eq!(seal[8..], TERMINATOR);
@@ -94,7 +106,7 @@ fn a_digest_of_version_1_is_text_and_not_compared() {
     bytes.put_i32(1);
     bytes.put_str("abc123");
     let mut adler = Adler32::new();
-    adler.write_slice(&bytes);
+    adler.write(&bytes);
     bytes.put_i64(i64::from(adler.checksum()));
     bytes.extend(TERMINATOR);
     let again = read(&bytes).unwrap();

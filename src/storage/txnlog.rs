@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::adler::adler32;
 use super::disk::{Disk, DiskFile, Existing, SharedDisk};
 use super::error::{Result, StorageError};
 use super::layout;
@@ -104,7 +105,7 @@ impl TxnLog {
             self.batch_first = zxid;
         }
         self.last_zxid = zxid;
-        self.batch.extend_from_slice(&(adler2::adler32_slice(txn) as i64).to_be_bytes());
+        self.batch.extend_from_slice(&i64::from(adler32(txn)).to_be_bytes());
         self.batch.extend_from_slice(&(txn.len() as i32).to_be_bytes());
         self.batch.extend_from_slice(txn);
         self.batch.push(END_OF_RECORD);

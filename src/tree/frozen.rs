@@ -7,7 +7,7 @@ use crate::wire::{Acl, StatPersisted};
 
 use super::DataTree;
 use super::digest::ZxidDigest;
-use super::node::NodeId;
+use super::node::{Node, NodeId};
 use super::slab::Slab;
 
 /// An exact view of a [`DataTree`].
@@ -24,8 +24,8 @@ pub struct FrozenTree {
 /// A node as snapshots write it (D-31).
 #[derive(Debug, PartialEq, Eq)]
 pub struct FrozenNode<'a> {
-    /// "" for the root.
-    pub path: &'a str,
+    /// UTF-8; "" for the root.
+    pub path: &'a [u8],
     pub data: Option<&'a [u8]>,
     /// −1 is the open list; others are in [`FrozenTree::acls`].
     pub acl_index: i64,
@@ -70,7 +70,7 @@ impl FrozenTree {
 
     /// Walks all nodes, parents first.
     pub fn walk(&self) -> Walk<'_> {
-        Walk { tree: self, at: None, path: String::new() }
+        Walk { tree: self, at: None, path: Vec::new(), above: 0 }
     }
 }
 
@@ -78,24 +78,20 @@ impl FrozenTree {
 #[derive(Debug)]
 pub struct Walk<'a> {
     tree: &'a FrozenTree,
-    at: Option<NodeId>,
-    path: String,
+    at: Option<&'a Node>,
+    path: Vec<u8>,
+    /// The length of the parent's path.
+    above: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// The next node; `None` after the last one.
     pub fn next_node(&mut self) -> Option<FrozenNode<'_>> {
-        let slab = &self.tree.slab;
-        let id = match self.at {
-            None => self.tree.root,
-            Some(last) => {
-                let id = slab.pre_order_next(self.tree.root, last)?;
-                self.enter(last, id);
-                id
-            }
+        let node = match self.at {
+            None => self.tree.slab.get(self.tree.root),
+            Some(last) => self.step(last)?,
         };
-        self.at = Some(id);
-        let node = slab.get(id);
+        self.at = Some(node);
         Some(FrozenNode {
             path: &self.path,
             data: node.data(),
@@ -104,17 +100,24 @@ impl Walk<'_> {
         })
     }
 
-    /// Turns the path of `last` into that of `id`, which comes next.
-    fn enter(&mut self, last: NodeId, id: NodeId) {
+    /// Goes from `last` to the node after it, and turns the path into that one's.
+    fn step(&mut self, last: &'a Node) -> Option<&'a Node> {
         let slab = &self.tree.slab;
-        let parent = slab.get(id).parent;
-        let mut up = last;
-        while up != parent {
-            let node = slab.get(up);
-            self.path.truncate(self.path.len() - node.name_bytes().len() - 1);
-            up = node.parent;
+        let (mut next, mut above) = (last.first_child, self.path.len());
+        if next == NodeId::NONE {
+            (next, above) = (last.next_sibling, self.above);
+            let mut at = last;
+            while next == NodeId::NONE {
+                at = slab.get(at.parent.some()?);
+                above -= at.name_bytes().len() + usize::from(at.parent != NodeId::NONE);
+                next = at.next_sibling;
+            }
         }
-        self.path.push('/');
-        self.path.push_str(slab.get(id).name());
+        self.path.truncate(above);
+        self.above = above;
+        let node = slab.get(next);
+        self.path.push(b'/');
+        self.path.extend_from_slice(node.name_bytes());
+        Some(node)
     }
 }

@@ -111,14 +111,21 @@ impl Record for StatPersisted {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        for v in [self.czxid, self.mzxid, self.ctime, self.mtime] {
-            out.put_i64(v);
+        let mut b = [0; 60];
+        for (at, v) in [
+            (0, self.czxid),
+            (8, self.mzxid),
+            (16, self.ctime),
+            (24, self.mtime),
+            (44, self.ephemeral_owner),
+            (52, self.pzxid),
+        ] {
+            BigEndian::write_i64(&mut b[at..at + 8], v);
         }
-        for v in [self.version, self.cversion, self.aversion] {
-            out.put_i32(v);
+        for (at, v) in [(32, self.version), (36, self.cversion), (40, self.aversion)] {
+            BigEndian::write_i32(&mut b[at..at + 4], v);
         }
-        out.put_i64(self.ephemeral_owner);
-        out.put_i64(self.pzxid);
+        out.extend_from_slice(&b);
     }
 }
 
