@@ -213,7 +213,7 @@ pub fn gauges(facts: &Facts) -> [(&'static str, Option<Value>); 34] {
         ("connection_drop_probability", Some(Value::Real(net.drop_probability))),
         ("watch_count", count(tree.watches)),
         ("synced_non_voting_followers", of_leader(|l| l.synced_non_voting_followers as i64)),
-        ("synced_observers", of_leader(|l| l.synced_observers as i64)),
+        ("synced_observers", node.as_ref().and_then(|node| node.synced_observers).and_then(count)),
         ("auth_failed_count", whole(net.auth_failed)),
         ("min_latency", whole(net.min_latency)),
         ("max_file_descriptor_count", whole(facts.max_open_files)),

@@ -220,7 +220,6 @@ impl Measured {
             connected: count("learners"),
             synced_followers: count("synced_followers"),
             synced_non_voting_followers: count("synced_non_voting_followers"),
-            synced_observers: count("synced_observers"),
             pending_syncs: count("pending_syncs"),
             zxids_left: 7,
             leading_since: 1_000_000 - self.whole("leader_uptime"),
@@ -235,6 +234,7 @@ impl Measured {
             node: Some(NodeReport {
                 local_sessions: count("local_sessions"),
                 quorum_size: (mode != "standalone").then(|| count("quorum_size")),
+                synced_observers: (mode == "leader").then(|| count("synced_observers")),
                 learners,
             }),
             uptime_ms: self.whole("uptime"),

@@ -375,13 +375,11 @@ settings! {
     oracle_path: Option<String> = None, File "oraclePath", Maybe,
         "file whose '1' lets one of two servers go on alone";
     observer_master_port: i32 = 0, File "observerMasterPort", Whole(-INT..=65_535),
-        "port on which followers serve observers; 0 for none";
-    observer_master_size_limit: i32 = 33_554_432, Property "observerMaster.sizeLimit",
-        Whole(-INT..=INT), "bytes of proposals kept for observers of a follower";
+        "port on which every follower serves observers, who look for one there; 0 for none";
     observer_reconnect_delay_ms: i64 = 0, Property "observer.reconnectDelayMs", Whole(0..=LONG),
-        "ms before an observer connects again";
+        "ms that an observer waits at most before it connects again";
     observer_election_delay_ms: i64 = 200, Property "observer.election.DelayMs", Whole(0..=LONG),
-        "ms before an observer looks for another leader";
+        "ms that an observer waits at most before it looks for a leader again";
     leader_serves: bool = true, Property "leaderServes", NOT_NO,
         "the leader serves clients";
     leader_max_concurrent_snap_syncs: u32 = 10, Property "leader.maxConcurrentSnapSyncs",
@@ -512,6 +510,7 @@ pub const IGNORED: &[&str] = &[
     "nio.numSelectorThreads",
     "nio.numWorkerThreads",
     "nio.shutdownTimeout",
+    "observerMaster.sizeLimit",
     "quorum.cnxn.threads.size",
     "request_throttler.shutdownTimeout",
     "requireKerberosConfig",

@@ -10,6 +10,8 @@ mod leading;
 mod local;
 mod looking;
 mod membership;
+mod observer_master;
+mod observing;
 mod outputs;
 mod report;
 
@@ -32,11 +34,13 @@ use crate::tree::{DataTree, DbState};
 use crate::wire::election::Notification;
 use crate::wire::quorum::QuorumPacket;
 use membership::Membership;
+use observing::MasterChoice;
 
 pub use authority::Authority;
 pub use following::Following;
 pub use leading::Leading;
-pub use outputs::{Command, LinkCommand, LogOrder, Outputs, RoleReport};
+pub use observing::ObserverSettings;
+pub use outputs::{Command, LearnerPort, LinkCommand, LogOrder, Outputs, RoleReport};
 use report::count_writes;
 pub use report::{LearnerReport, NodeReport};
 
@@ -79,8 +83,7 @@ pub struct NodeSettings {
     pub container_max_never_used_ms: i64,
     /// `leaderServes`.
     pub leader_serves: bool,
-    /// Observers log what they apply.
-    pub observer_logs: bool,
+    pub observers: ObserverSettings,
     /// Newest on-disk log bytes that may be read instead of sending a snapshot, as a fraction of
     /// the snapshot's size; negative: never.
     pub snapshot_size_factor: f64,
@@ -117,7 +120,7 @@ pub enum Event {
     SnapshotDone {
         zxid: i64,
     },
-    /// A learner has connected to the quorum port.
+    /// A learner has connected to the port that [`Command::ListenForLearners`] named.
     LearnerConnected {
         link: LinkId,
     },
@@ -272,6 +275,10 @@ pub struct Node {
     snapshot_running: bool,
     next_container_check: i64,
     looking_since: i64,
+    /// How long an observer waits before it looks for a leader, ms; and until when it waits.
+    election_delay: i64,
+    looks_at: Option<i64>,
+    masters: MasterChoice,
     /// The sessions of a server that serves read-only while it looks for a leader.
     read_only: Option<LearnerSessionTracker>,
 }
@@ -312,6 +319,9 @@ impl Node {
             snapshot_running: false,
             next_container_check: now.mono + settings.container_check_ms,
             looking_since: now.mono,
+            election_delay: 0,
+            looks_at: None,
+            masters: MasterChoice::default(),
             read_only: None,
             settings,
             metrics,
@@ -381,9 +391,9 @@ impl Node {
         let role = match &self.role {
             Role::Standalone(authority) => authority.next_deadline(),
             Role::Leading(leading) => leading.next_deadline(),
-            Role::Following(following) => Some(following.next_tick),
+            Role::Following(following) => Some(following.next_deadline()),
             Role::Looking => self.looking_deadline(),
-            Role::Draining { .. } => None,
+            Role::Draining { .. } => self.looks_at,
         };
         let election = self.election.as_ref().and_then(Election::next_deadline);
         role.into_iter()
@@ -640,7 +650,8 @@ impl Node {
         self.tick_election(cx, out);
         match &mut self.role {
             Role::Leading(leading) => leading.core.tick(cx.now.mono, &mut leading.out),
-            Role::Following(following) => following.tick(cx.now.mono, self.settings.tick_ms),
+            Role::Following(_) => self.tick_following(cx, out),
+            Role::Draining { .. } => self.tick_draining(cx, out),
             _ => {}
         }
         // Who steps down now expires nobody any more.

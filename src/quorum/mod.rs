@@ -6,6 +6,7 @@ pub mod election;
 pub mod leader;
 pub mod learner;
 mod learners;
+pub mod observer_master;
 pub mod sync_plan;
 pub mod verifier;
 pub mod vote;

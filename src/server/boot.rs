@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::auth::{AuthConfig, Registry};
 use crate::config::Config;
 use crate::pipeline::history::{CommittedLog, CommittedTxn};
-use crate::pipeline::node::{Boot, NodeSettings, QuorumSettings};
+use crate::pipeline::node::{Boot, NodeSettings, ObserverSettings, QuorumSettings};
 use crate::pipeline::prep::PrepOptions;
 use crate::quorum::election;
 use crate::quorum::leader::SyncLimits;
@@ -180,7 +180,12 @@ pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) ->
         container_max_per_minute: i64::from(config.container_max_per_minute),
         container_max_never_used_ms: config.container_max_never_used_interval_ms,
         leader_serves: config.leader_serves,
-        observer_logs: config.sync_enabled,
+        observers: ObserverSettings {
+            master_port: u16::try_from(config.observer_master_port).ok().filter(|port| *port > 0),
+            reconnect_delay_ms: config.observer_reconnect_delay_ms,
+            election_delay_ms: config.observer_election_delay_ms,
+            log: config.sync_enabled,
+        },
         snapshot_size_factor: config.snapshot_size_factor,
         force_snapshot_sync: config.force_snapshot_sync,
         sync_limits: SyncLimits {

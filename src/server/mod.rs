@@ -296,13 +296,6 @@ fn start_peers(
     if let Some(path) = &config.oracle_path {
         oracle::start(path.clone(), events.clone())?;
     }
-    if config.observer_master_port > 0 {
-        log::warn!(
-            "observerMasterPort={} is not served: observers are served by the leader only, at its \
-             quorum port. Java's observers must not have that line in their configuration",
-            config.observer_master_port
-        );
-    }
     let sync_ms = u64::from(config.tick_time_ms) * u64::from(config.sync_limit.max(1));
     let settings = LinkSettings {
         max_record: config.jute_max_record() as usize,

@@ -1,8 +1,9 @@
-//! The server's ends of its quorum links: the election mesh, the port on which a leader accepts
-//! learners, and the connection to a leader. Carries out the node's commands; decides nothing.
+//! The server's ends of its quorum links: the election mesh, the port on which a leader or observer
+//! master accepts learners, and the connection to one. Carries out the node's commands; decides
+//! nothing.
 //! Java: `QuorumCnxManager`, `Leader.LearnerCnxAcceptor`, `Learner.connectToLeader`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,7 +17,7 @@ use super::exit;
 use super::link::{Link, LinkSettings};
 use super::mesh::{Members, Mesh, MeshConfig, MeshEvent};
 use crate::config::{Config, PeerAddress, QuorumConfig};
-use crate::pipeline::node::{Command, Event, LinkCommand};
+use crate::pipeline::node::{Command, Event, LearnerPort, LinkCommand};
 use crate::quorum::leader::LinkId;
 
 /// Links that learners have opened are numbered from here on; those to a leader by the node.
@@ -114,8 +115,12 @@ impl Peers {
     pub fn carry_out(&mut self, command: Command) {
         match command {
             Command::SendVote { to, notification } => self.mesh.send(to, &notification),
-            Command::ListenForLearners(true) => self.listen(),
-            Command::ListenForLearners(false) => self.acceptors.clear(),
+            Command::ListenForLearners(port) => {
+                self.acceptors.clear();
+                if let Some(port) = port {
+                    self.listen(port);
+                }
+            }
             Command::SetMembers { committed, last_seen } => {
                 self.set_members(&committed, &last_seen);
             }
@@ -146,10 +151,15 @@ impl Peers {
     }
 
     /// Accepts learners on every quorum address of this server.
-    fn listen(&mut self) {
-        for address in &self.own {
+    fn listen(&mut self, port: LearnerPort) {
+        let places = self.own.iter().map(|address| {
             let host = if self.listen_on_all_ips { "0.0.0.0" } else { address.host.as_str() };
-            let port = address.quorum_port;
+            match port {
+                LearnerPort::Quorum => (host, address.quorum_port),
+                LearnerPort::ObserverMaster(port) => (host, port),
+            }
+        });
+        for (host, port) in places.collect::<BTreeSet<_>>() {
             let bound = bind(host, port).and_then(|listener| {
                 Acceptor::start(listener, self.shared.clone(), Arc::clone(&self.next_link))
             });

@@ -243,15 +243,18 @@ class Server:
 class Ensemble:
     """Servers 1..N that know each other; `kinds` has one kind for each."""
 
-    def __init__(self, directory, kinds, config=None, flags=(), observers=(), network=None):
-        """network: a test_network.Network with a host for each server, instead of 127.0.0.1."""
+    def __init__(
+        self, directory, kinds, config=None, flags=(), observers=(), network=None, apart=False
+    ):
+        """network: a test_network.Network with a host for each server, instead of 127.0.0.1.
+        apart: each server has a loopback address of its own."""
         hosts = network.servers if network else [None] * len(kinds)
         lines = {"initLimit": 10, "syncLimit": 5}
         clients = [free_port() for _ in kinds]
         for number, (client, host) in enumerate(zip(clients, hosts), 1):
             role = "observer" if number in observers else "participant"
             quorum, election = free_port(), free_port()
-            ip = host.ip if host else "127.0.0.1"
+            ip = host.ip if host else f"127.0.0.{number if apart else 1}"
             lines[f"server.{number}"] = f"{ip}:{quorum}:{election}:{role};{ip}:{client}"
         # The client ports stand in the server lines; both places would be one too many.
         lines |= {"clientPort": None, "clientPortAddress": None} | (config or {})
@@ -261,6 +264,8 @@ class Ensemble:
             if number in observers:
                 own["peerType"] = "observer"
             server = Server(kind, Path(directory) / str(number), own, flags, client)
+            if apart:
+                server.host = f"127.0.0.{number}"
             if host:
                 server.host, server.namespace = host.ip, host.namespace
             (server.data / "myid").write_text(f"{number}\n")
@@ -331,9 +336,9 @@ class Lab:
         self.servers.append(server)
         return server
 
-    def ensemble(self, kinds, config=None, flags=(), observers=(), network=None):
+    def ensemble(self, kinds, config=None, flags=(), observers=(), **options):
         directory = self.directory / f"ensemble-{len(self.servers)}"
-        ensemble = Ensemble(directory, kinds, config, flags, observers, network)
+        ensemble = Ensemble(directory, kinds, config, flags, observers, **options)
         self.servers.extend(ensemble.servers)
         return ensemble
 

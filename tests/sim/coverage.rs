@@ -43,6 +43,7 @@ coverage! {
     diffs: 100,
     truncs: 5,
     snaps: 50,
+    observer_masters: 50,
     kills: 50,
     power_cuts: 50,
     crashes_in_disk_op: 20,

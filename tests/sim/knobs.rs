@@ -73,6 +73,8 @@ pub struct Knobs {
     pub chaos: u64,
     /// At the end everybody loses power, and only a quorum comes back at first.
     pub final_blackout: bool,
+    /// Followers serve observers.
+    pub observer_masters: bool,
 }
 
 impl Knobs {
@@ -102,6 +104,7 @@ impl Knobs {
             fault_every: rng.pick(&[150_000, 400_000, 1_000_000, 2_000_000]),
             chaos: rng.range(4_000_000, 12_000_000),
             final_blackout: rng.chance(500),
+            observer_masters: rng.chance(600),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use ironkeeper::pipeline::node::{Event, LinkCommand, LinkEvent};
+use ironkeeper::pipeline::node::{Event, LearnerPort, LinkCommand, LinkEvent};
 use ironkeeper::quorum::leader::LinkId;
 use ironkeeper::storage::log_reader::LogCursor;
 use ironkeeper::storage::snapshot;
@@ -54,18 +54,25 @@ pub struct Pair {
 impl World {
     // ---- quorum links ----------------------------------------------------------------------
 
-    /// A learner tries to reach the leader, until its patience ends.
-    pub fn try_connect(&mut self, s: usize, inc: u64, link: LinkId, leader: usize, until: Time) {
+    /// A learner tries to reach a leader or an observer master, until its patience ends.
+    pub fn try_connect(
+        &mut self,
+        s: usize,
+        inc: u64,
+        link: LinkId,
+        (to, port): (usize, LearnerPort),
+        until: Time,
+    ) {
         if self.servers[s].process(inc).is_none() {
             return;
         }
-        let reachable = self.reachable(s, leader);
-        let leader_inc = self.servers[leader].inc;
-        let accepts = self.servers[leader].process.as_mut().filter(|p| p.listening && reachable);
-        let Some(p) = accepts else {
+        let reachable = self.reachable(s, to);
+        let to_inc = self.servers[to].inc;
+        let process = self.servers[to].process.as_mut();
+        let Some(p) = process.filter(|p| p.listening == Some(port) && reachable) else {
             let wait = self.rng.range(5 * MS, 100 * MS);
             if self.now + wait < until {
-                return self.after(wait, Action::Connect { s, inc, link, leader, until });
+                return self.after(wait, Action::Connect { s, inc, link, to, port, until });
             }
             let reason = "connection refused".into();
             return self.post(s, inc, Event::LeaderUnreachable { link, reason });
@@ -80,12 +87,13 @@ impl World {
         }
         let ends = [
             LinkEnd { s, inc, link, open: true },
-            LinkEnd { s: leader, inc: leader_inc, link: theirs, open: true },
+            LinkEnd { s: to, inc: to_inc, link: theirs, open: true },
         ];
         let flows = [VecDeque::new(), VecDeque::new()];
         self.wires.insert(wire, Wire { ends, flows, moving: [false; 2] });
-        trace!(self.now, "[{}] link {link} to [{}] link {theirs:#x}", s + 1, leader + 1);
-        self.post(leader, leader_inc, Event::LearnerConnected { link: theirs });
+        trace!(self.now, "[{}] link {link} to [{}] link {theirs:#x}", s + 1, to + 1);
+        self.coverage.observer_masters += u64::from(port != LearnerPort::Quorum);
+        self.post(to, to_inc, Event::LearnerConnected { link: theirs });
         self.post(s, inc, Event::LeaderConnected { link });
     }
 

@@ -9,7 +9,8 @@ use ironkeeper::config::QuorumConfig;
 use ironkeeper::metrics::ServerMetrics;
 use ironkeeper::pipeline::ToIo;
 use ironkeeper::pipeline::node::{
-    Command, Cx, Event, LinkCommand, LogOrder, Node, NodeSettings, Now, Outputs, QuorumSettings,
+    Command, Cx, Event, LearnerPort, LinkCommand, LogOrder, Node, NodeSettings, Now,
+    ObserverSettings, Outputs, QuorumSettings,
 };
 use ironkeeper::pipeline::prep::PrepOptions;
 use ironkeeper::quorum::election;
@@ -29,6 +30,9 @@ use super::world::{Action, MS, SECOND, TICK_MS, Time, World};
 
 /// 1970 was that long before the history began, ms.
 const WALL_START: i64 = 1_700_000_000_000;
+
+/// Where followers serve observers, if they do.
+const OBSERVER_MASTER_PORT: u16 = 4_000;
 
 pub struct Server {
     pub id: i64,
@@ -63,7 +67,8 @@ pub struct Process {
     log_busy: bool,
     snapshot: Option<FrozenTree>,
     pub serving: bool,
-    pub listening: bool,
+    /// Where it accepts learners.
+    pub listening: Option<LearnerPort>,
     pub links: BTreeMap<LinkId, (u64, usize)>,
     pub next_learner_link: LinkId,
     /// Since when it leads, if it does.
@@ -182,7 +187,12 @@ fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
         container_max_per_minute: 10_000,
         container_max_never_used_ms: 0,
         leader_serves: true,
-        observer_logs: true,
+        observers: ObserverSettings {
+            master_port: knobs.observer_masters.then_some(OBSERVER_MASTER_PORT),
+            reconnect_delay_ms: rng.pick(&[0, 100]),
+            election_delay_ms: rng.pick(&[0, 20, 200]),
+            log: true,
+        },
         snapshot_size_factor: -1.0,
     }
 }
@@ -229,7 +239,7 @@ impl World {
             log_busy: false,
             snapshot: None,
             serving: false,
-            listening: false,
+            listening: None,
             links: BTreeMap::new(),
             next_learner_link: 1 << 32,
             leads_since: None,
@@ -425,11 +435,16 @@ impl World {
         match command {
             Command::Serve { .. } => p.serving = true,
             Command::StopServing => p.serving = false,
-            Command::ListenForLearners(on) => p.listening = on,
+            Command::ListenForLearners(port) => p.listening = port,
             Command::ConnectLeader { link, addresses } => {
-                let leader = usize::from(addresses[0].quorum_port) - 2_001;
+                let host = addresses[0].host.rsplit('.').next();
+                let to: usize = host.and_then(|n| n.parse().ok()).expect("a server's host");
+                let port = match addresses[0].quorum_port {
+                    OBSERVER_MASTER_PORT => LearnerPort::ObserverMaster(OBSERVER_MASTER_PORT),
+                    _ => LearnerPort::Quorum,
+                };
                 let until = now + 500 * MS;
-                self.after(100, Action::Connect { s, inc, link, leader, until });
+                self.after(100, Action::Connect { s, inc, link, to: to - 1, port, until });
             }
             Command::SendVote { to, notification } => {
                 self.send_vote(s, to as usize - 1, notification);

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use ironkeeper::pipeline::node::{Event, LinkEvent};
+use ironkeeper::pipeline::node::{Event, LearnerPort, LinkEvent};
 use ironkeeper::quorum::leader::LinkId;
 
 use super::checks::Checks;
@@ -54,7 +54,8 @@ pub enum Action {
         s: usize,
         inc: u64,
         link: LinkId,
-        leader: usize,
+        to: usize,
+        port: LearnerPort,
         until: Time,
     },
     Vote {
@@ -219,8 +220,8 @@ impl World {
             Action::Snapshot { s, inc } => self.snapshot_thread(s, inc),
             Action::Post { s, inc, event } => self.post(s, inc, event),
             Action::Flow { wire, dir } => self.flow(wire, dir),
-            Action::Connect { s, inc, link, leader, until } => {
-                self.try_connect(s, inc, link, leader, until);
+            Action::Connect { s, inc, link, to, port, until } => {
+                self.try_connect(s, inc, link, (to, port), until);
             }
             Action::Vote { pair, dir } => self.deliver_vote(pair, dir),
             Action::MeshDial { pair } => self.mesh_dial(pair),

@@ -6,8 +6,11 @@
 //! zxids are `epoch:counter`. Commands:
 //!   learner id=2 accepted=1 current=1 last=1:7 [observer]
 //!   leader id=3 voters=1,2,3 accepted=1 current=1 last=1:9
+//!   observer-master epoch=2 last=2:5
 //!   > KIND zxid [key=value]         a packet from the leader
 //!   10 > KIND zxid [key=value]      a packet from the learner of link 10
+//!   committed zxid  reconfigured zxid  activated leader  
+//!   revalidated session (valid|expired) (observer|client)
 //!   accepted-durable  current-durable  tree-ready  logged zxid  tick ms  end
 //!   connect link  disconnect link  propose zxid
 //!   plan peer=zxid ring=zxid,zxid last=zxid [disk=zxid]
@@ -20,8 +23,11 @@ use std::sync::Arc;
 use ironkeeper::config::QuorumConfig;
 use ironkeeper::quorum::leader::{Configs, LeaderCore, LeaderOutput, LeaderSettings, StateSummary};
 use ironkeeper::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
+use ironkeeper::quorum::observer_master::{
+    ObserverMasterCore, ObserverMasterOutput, ObserverMasterSettings,
+};
 use ironkeeper::quorum::sync_plan::{History, RingView, SyncPlan, sync_plan};
-use ironkeeper::wire::quorum::{LearnerInfo, PROTOCOL_VERSION, packet};
+use ironkeeper::wire::quorum::{ForwardedRequest, LearnerInfo, PROTOCOL_VERSION, packet};
 use ironkeeper::wire::{
     QuorumPacket, Record, Txn, TxnHeader, TxnRecord, code, counter_of, epoch_of,
 };
@@ -100,7 +106,17 @@ fn read_packet(words: &Words<'_>, start: usize) -> QuorumPacket {
             let epoch = words.number("epoch") as i32;
             QuorumPacket::new(kind, at, epoch.to_be_bytes())
         }
-        packet::REVALIDATE => QuorumPacket::new(kind, at, [0; 13]),
+        packet::REVALIDATE => {
+            let mut data = [0; 12];
+            data[7] = words.get("session").map_or(0, |n| n.parse().expect("a small number"));
+            QuorumPacket::new(kind, at, data)
+        }
+        packet::REQUEST => {
+            let op = words.number("op") as i32;
+            let request = ForwardedRequest { session_id: 1, cxid: 1, op, body: &[] };
+            QuorumPacket::new(kind, at, request.to_bytes())
+        }
+        packet::PING => QuorumPacket::new(kind, at, []),
         _ => QuorumPacket::bare(kind, at),
     }
 }
@@ -146,9 +162,27 @@ fn show_leader(output: &LeaderOutput) -> String {
     }
 }
 
+fn show_observer_master(output: &ObserverMasterOutput) -> String {
+    match output {
+        ObserverMasterOutput::Send { link, packet } => {
+            format!("send {link} {}", show_packet(packet))
+        }
+        ObserverMasterOutput::Close { link, reason } => format!("close {link}: {reason}"),
+        ObserverMasterOutput::Synchronize { link, peer, .. } => {
+            format!("synchronize {link} from {}", shown(*peer))
+        }
+        ObserverMasterOutput::Forward(packet) => format!("forward {}", show_packet(packet)),
+        ObserverMasterOutput::ForwardSync { link, packet } => {
+            format!("forward {}, a sync of {link}", show_packet(packet))
+        }
+        ObserverMasterOutput::Touch(sessions) => format!("touch {sessions:?}"),
+    }
+}
+
 /// What a script is about.
 enum Subject {
     Nothing,
+    ObserverMaster(ObserverMasterCore),
     Learner(LearnerCore),
     Leader(LeaderCore),
 }
@@ -164,6 +198,10 @@ impl Script {
         match words.at(0) {
             "learner" => self.new_learner(&words),
             "leader" => self.new_leader(&words),
+            "observer-master" => {
+                self.subject = Subject::ObserverMaster(new_observer_master(&words, self.now));
+                Vec::new()
+            }
             "plan" => vec![plan(&words)],
             "tick" => {
                 self.now += words.at(1).parse::<i64>().expect("milliseconds");
@@ -201,11 +239,7 @@ impl Script {
             reconfig_enabled: false,
             sync_limits: ironkeeper::quorum::leader::SyncLimits::default(),
         };
-        let voters = words.get("voters").expect("voters=").split(',');
-        let mut text: String =
-            voters.map(|n| format!("server.{n}=h{n}:2888:3888:participant\n")).collect();
-        text += "version=0";
-        let config = Arc::new(QuorumConfig::parse(&text, false).expect("a configuration"));
+        let config = config(words.get("voters").expect("voters="));
         let configs = Configs { committed: Arc::clone(&config), last_seen: config };
         let mine =
             StateSummary { current_epoch: words.number("current"), last_zxid: words.zxid("last") };
@@ -225,12 +259,59 @@ impl Script {
                 shown.append(&mut more);
                 shown
             }
+            Subject::ObserverMaster(core) => {
+                let mut out = Vec::new();
+                observer_master_event(core, words, self.now, &mut out);
+                out.iter().map(show_observer_master).collect()
+            }
             Subject::Leader(core) => {
                 let mut out = Vec::new();
                 leader_event(core, words, self.now, &mut out);
                 out.iter().map(show_leader).collect()
             }
         }
+    }
+}
+
+fn config(voters: &str) -> Arc<QuorumConfig> {
+    let line = |n: &str| format!("server.{n}=h{n}:2888:3888:participant\n");
+    let text: String = voters.split(',').map(line).collect();
+    Arc::new(QuorumConfig::parse(&(text + "version=0"), false).expect("a configuration"))
+}
+
+fn new_observer_master(words: &Words<'_>, now: i64) -> ObserverMasterCore {
+    let settings = ObserverMasterSettings {
+        tick_ms: TICK_MS,
+        init_limit: 10,
+        sync_limit: 5,
+        sync_limits: ironkeeper::quorum::leader::SyncLimits::default(),
+    };
+    let (epoch, last) = (words.number("epoch"), words.zxid("last"));
+    ObserverMasterCore::new(settings, epoch, config("1,2,3"), last, now)
+}
+
+fn observer_master_event(
+    core: &mut ObserverMasterCore,
+    words: &Words<'_>,
+    now: i64,
+    out: &mut Vec<ObserverMasterOutput>,
+) {
+    let number = |position| words.at(position).parse::<i64>().expect("a number");
+    match words.at(0) {
+        "connect" => core.connected(number(1) as u64, now),
+        "disconnect" => core.disconnected(number(1) as u64),
+        "committed" | "reconfigured" => {
+            let (at, reconfig) = (zxid(words.at(1)), words.at(0) == "reconfigured");
+            core.committed(at, txn(at).into(), reconfig, out);
+        }
+        "activated" => core.activated(number(1), out),
+        "revalidated" => {
+            let by_observer = core.revalidated(number(1), words.at(2) == "valid", out);
+            assert_eq!(by_observer, words.at(3) == "observer", "who has asked: {:?}", words.0);
+        }
+        "tick" => core.tick(now, out),
+        _ if words.at(1) == ">" => core.packet(number(0) as u64, read_packet(words, 2), now, out),
+        other => panic!("{other} is nothing that happens to an observer master"),
     }
 }
 

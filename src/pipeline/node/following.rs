@@ -5,18 +5,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::observing::Master;
 use super::{Command, Cx, InFlight, LinkEvent, LogMark, Node, NodeSettings, Outputs, Role};
+use crate::config::PeerAddress;
 use crate::hash::IdMap;
 use crate::pipeline::ConnId;
 use crate::pipeline::commit::{Origin, ReplyTo, Work};
 use crate::pipeline::history::CommittedLog;
 use crate::quorum::leader::LinkId;
 use crate::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
+use crate::quorum::observer_master::ObserverMasterCore;
 use crate::session::{LearnerSessionTracker, first_session_id};
 use crate::storage::LogCommand;
 use crate::tree::DataTree;
 use crate::wire::quorum::{QuorumPacket, SessionTouch, packet, write_touches};
-use crate::wire::{Id, Put, TxnRecord, code};
+use crate::wire::{Id, Put, Txn, TxnRecord, code};
 
 /// What a session of this server waits for, in the order of its requests.
 enum Waiting {
@@ -27,11 +30,22 @@ enum Waiting {
     Here(Work),
 }
 
+/// Who sent a `sync`.
+enum Syncing {
+    /// The session of a client of this server.
+    Client(i64),
+    Observer(LinkId),
+}
+
 /// The learner's role.
 pub struct Following {
     pub link: LinkId,
     pub leader: i64,
+    /// Whom this server learns from: the leader, or an observer master.
+    pub master: i64,
     pub observer: bool,
+    /// Where to connect, and when, ms; until that is done.
+    dial: Option<(i64, Vec<PeerAddress>)>,
     /// There once the link is up.
     pub core: Option<LearnerCore>,
     pub out: Vec<LearnerOutput>,
@@ -39,25 +53,29 @@ pub struct Following {
     pub(super) sessions: Option<LearnerSessionTracker>,
     /// Requests sent to the leader and not answered, by session, in order.
     forwarded: IdMap<i64, VecDeque<Waiting>>,
-    /// The sessions of the `sync` requests sent to the leader, in order.
-    syncs: VecDeque<i64>,
+    /// Who sent the `sync` requests that are at the leader, in order.
+    syncs: VecDeque<Syncing>,
     /// Connections that wait for a new session: by its id.
     new_sessions: IdMap<i64, (ConnId, i32)>,
     /// Connections that brought a session, until the leader has judged it.
     revalidations: IdMap<i64, (ConnId, i32)>,
     /// A snapshot that has come off the link, until the core asks for it.
     snapshot: Option<Box<DataTree>>,
+    /// There while this server is an observer master.
+    pub(super) observers: Option<ObserverMasterCore>,
     started: i64,
     /// When the core wants to see the clock next, ms.
-    pub next_tick: i64,
+    next_tick: i64,
 }
 
 impl Following {
-    fn new(link: LinkId, leader: i64, observer: bool, now: i64) -> Self {
+    fn new(link: LinkId, leader: i64, observer: bool, master: Master, now: i64) -> Self {
         Self {
             link,
             leader,
+            master: master.sid,
             observer,
+            dial: Some((now + master.delay, master.addresses)),
             core: None,
             out: Vec::new(),
             sessions: None,
@@ -66,6 +84,7 @@ impl Following {
             new_sessions: IdMap::default(),
             revalidations: IdMap::default(),
             snapshot: None,
+            observers: None,
             started: now,
             next_tick: now,
         }
@@ -81,11 +100,8 @@ impl Following {
         }
     }
 
-    pub fn tick(&mut self, now: i64, tick_ms: i64) {
-        if now >= self.next_tick {
-            self.next_tick = now + tick_ms / 4;
-            self.with_core(|core, out| core.tick(now, out));
-        }
+    pub fn next_deadline(&self) -> i64 {
+        self.dial.as_ref().map_or(self.next_tick, |(at, _)| self.next_tick.min(*at))
     }
 
     pub fn session_created(&mut self, session: i64, timeout_ms: i32) {
@@ -142,19 +158,30 @@ impl Following {
     pub fn revalidate(&mut self, session_id: i64, conn: ConnId, timeout: i32) {
         self.revalidations.insert(session_id, (conn, timeout));
         let data = write_touches([SessionTouch { session_id, timeout }]);
-        self.out.push(LearnerOutput::Send(QuorumPacket::new(packet::REVALIDATE, -1, data)));
+        self.send(QuorumPacket::new(packet::REVALIDATE, -1, data));
     }
 
     /// Passes a client's request on. It comes back as a transaction, or as SYNC.
     pub fn forward(&mut self, session: i64, to: ReplyTo, body: &[u8], ids: &[Id]) {
         let waiting = if to.op == code::SYNC {
-            self.syncs.push_back(session);
+            self.syncs.push_back(Syncing::Client(session));
             Waiting::Sync(to, body.into())
         } else {
             Waiting::Write(to)
         };
         self.forwarded.entry(session).or_default().push_back(waiting);
         self.with_core(|core, out| core.forward(session, to.xid, to.op, body, ids, out));
+    }
+
+    /// Gives the leader a packet, behind those that are on their way.
+    pub fn send(&mut self, packet: QuorumPacket) {
+        self.out.push(LearnerOutput::Send(packet));
+    }
+
+    /// Passes an observer's `sync` on. It comes back as SYNC.
+    pub fn forward_sync(&mut self, link: LinkId, packet: QuorumPacket) {
+        self.syncs.push_back(Syncing::Observer(link));
+        self.send(packet);
     }
 
     /// Who waits for this transaction here.
@@ -203,9 +230,12 @@ impl Following {
         }
     }
 
-    /// The oldest `sync` is answered by the leader.
-    fn sync_done(&mut self, ready: &mut VecDeque<Work>) {
-        let Some(session) = self.syncs.pop_front() else { return };
+    /// The oldest `sync` is answered by the leader. Gives the observer that waits for that.
+    fn sync_done(&mut self, ready: &mut VecDeque<Work>) -> Option<LinkId> {
+        let session = match self.syncs.pop_front()? {
+            Syncing::Client(session) => session,
+            Syncing::Observer(link) => return Some(link),
+        };
         // Without it, the session was closed meanwhile.
         if let Some(Waiting::Sync(..)) = self.forwarded.get(&session).and_then(VecDeque::front)
             && let Some(Waiting::Sync(to, path)) = self.pop_waiting(session)
@@ -213,6 +243,7 @@ impl Following {
             ready.push_back(Work::Sync { to, path });
             self.due_here(session, ready);
         }
+        None
     }
 }
 
@@ -224,17 +255,38 @@ impl Node {
         cx: Cx<'_>,
         out: &mut Outputs,
     ) {
-        let Some(spec) = self.membership.server(leader) else {
+        let Some(master) = self.find_master(leader, observer, out.random) else {
             // Its configuration is later than ours; the next notification brings it.
             log::error!("elected leader {leader} is not in the configuration");
             return self.start_looking(cx, out);
         };
-        let addresses = spec.addresses.clone();
+        if master.sid != leader {
+            log::info!("observing by way of server {}", master.sid);
+        }
         let link = self.new_link();
-        let following = Following::new(link, leader, observer, cx.now.mono);
+        let following = Following::new(link, leader, observer, master, cx.now.mono);
         self.role = Role::Following(Box::new(following));
-        out.commands.push(Command::ConnectLeader { link, addresses });
+        self.dial(cx, out);
         self.report_role("", "discovery", out);
+    }
+
+    fn dial(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        let Role::Following(following) = &mut self.role else { return };
+        let link = following.link;
+        if let Some((_, addresses)) = following.dial.take_if(|(at, _)| *at <= cx.now.mono) {
+            out.commands.push(Command::ConnectLeader { link, addresses });
+        }
+    }
+
+    pub(super) fn tick_following(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        self.dial(cx, out);
+        let Role::Following(following) = &mut self.role else { return };
+        let now = cx.now.mono;
+        if now >= following.next_tick {
+            following.next_tick = now + self.settings.tick_ms / 4;
+            following.with_core(|core, core_out| core.tick(now, core_out));
+            self.as_observer_master(cx, out, |core, o| core.tick(now, o));
+        }
     }
 
     pub(super) fn on_leader_connected(&mut self, link: LinkId, cx: Cx<'_>, out: &mut Outputs) {
@@ -306,6 +358,7 @@ impl Node {
     fn on_learner_output(&mut self, output: LearnerOutput, cx: Cx<'_>, out: &mut Outputs) {
         let Role::Following(following) = &mut self.role else { return };
         let link = following.link;
+        let logs = !following.observer || self.settings.observers.log;
         match output {
             LearnerOutput::Send(packet) => out.send(link, &packet),
             LearnerOutput::Pong { zxid } => {
@@ -321,11 +374,13 @@ impl Node {
             LearnerOutput::SetCurrentEpoch(epoch) => {
                 self.set_current_epoch(epoch, out);
             }
-            LearnerOutput::Truncate { zxid } if zxid < self.newest_snapshot => {
+            LearnerOutput::Truncate { zxid } if zxid < self.newest_snapshot || !logs => {
                 self.wants_snapshot = true;
                 let reason = format!(
-                    "TRUNC to {zxid:#x} goes behind the snapshot at {:#x}: a snapshot is needed",
-                    self.newest_snapshot
+                    "TRUNC to {zxid:#x}, but the newest snapshot is at {:#x}, and logs are {}: a \
+                     snapshot is needed",
+                    self.newest_snapshot,
+                    if logs { "kept" } else { "not kept" }
                 );
                 self.step_down(&reason, out);
             }
@@ -338,21 +393,16 @@ impl Node {
             LearnerOutput::InstallSnapshot { zxid } => self.install_snapshot(zxid, out),
             LearnerOutput::Append { zxid, bytes } => {
                 self.metrics.learner_proposal_received_count.add(1);
-                if following.observer && !self.settings.observer_logs {
-                    self.appended = zxid;
-                } else {
+                if logs {
                     self.append(zxid, bytes, out);
+                } else {
+                    self.appended = zxid;
                 }
             }
-            LearnerOutput::Commit(record, bytes) => {
-                self.metrics.learner_commit_received_count.add(1);
-                let origin = following.origin_of(&record);
-                let session = record.header.client_id;
-                self.ready.push_back(Work::Txn { record: *record, bytes, origin });
-                following.due_here(session, &mut self.ready);
-            }
+            LearnerOutput::Commit(record, bytes) => self.on_committed(*record, bytes, cx, out),
             LearnerOutput::LastSeenConfig(text) => self.see_config_text(&text, cx, out),
             LearnerOutput::Activate { config, designated_leader } => {
+                self.as_observer_master(cx, out, |core, o| core.activated(designated_leader, o));
                 self.activate_text(&config, designated_leader, cx, out);
             }
             LearnerOutput::Serve { epoch } => {
@@ -363,14 +413,40 @@ impl Node {
                 }
             }
             LearnerOutput::Revalidated { session, valid } => {
-                if let Some((conn, timeout_ms)) = following.revalidations.remove(&session) {
-                    self.finish_reopen(conn, session, timeout_ms, valid, out);
-                }
+                self.on_revalidated(session, valid, cx, out);
             }
             LearnerOutput::SyncDone => {
-                following.sync_done(&mut self.ready);
+                if let Some(observer) = following.sync_done(&mut self.ready) {
+                    out.send(observer, &QuorumPacket::bare(packet::SYNC, 0));
+                }
             }
             LearnerOutput::StepDown { reason } => self.step_down(&reason, out),
+        }
+    }
+
+    /// A transaction is committed: it is to be applied, and passed on to observers.
+    fn on_committed(&mut self, record: TxnRecord, bytes: Arc<[u8]>, cx: Cx<'_>, out: &mut Outputs) {
+        let Role::Following(following) = &mut self.role else { return };
+        self.metrics.learner_commit_received_count.add(1);
+        let origin = following.origin_of(&record);
+        let (session, zxid) = (record.header.client_id, record.header.zxid);
+        let reconfig = matches!(record.txn, Txn::Reconfig(_));
+        let work = Work::Txn { record, bytes: Arc::clone(&bytes), origin };
+        self.ready.push_back(work);
+        following.due_here(session, &mut self.ready);
+        self.as_observer_master(cx, out, |core, o| core.committed(zxid, bytes, reconfig, o));
+    }
+
+    /// The leader's word on a session that came to this server, or to an observer of it.
+    fn on_revalidated(&mut self, session: i64, valid: bool, cx: Cx<'_>, out: &mut Outputs) {
+        let by_observer =
+            self.as_observer_master(cx, out, |core, o| core.revalidated(session, valid, o));
+        if by_observer == Some(true) {
+            return;
+        }
+        let Role::Following(following) = &mut self.role else { return };
+        if let Some((conn, timeout_ms)) = following.revalidations.remove(&session) {
+            self.finish_reopen(conn, session, timeout_ms, valid, out);
         }
     }
 
@@ -417,7 +493,13 @@ impl Node {
             following.leader,
             cx.now.mono - following.started
         );
-        let mode = if following.observer { "observer" } else { "follower" };
+        let mode = if following.observer {
+            self.masters.found(following.master);
+            "observer"
+        } else {
+            self.start_observer_master(epoch, cx, out);
+            "follower"
+        };
         self.tell_election(epoch, cx, out);
         self.report_role(mode, "broadcast", out);
         out.commands.push(Command::Serve { read_only: false });

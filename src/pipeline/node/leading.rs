@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::authority::Incoming;
-use super::{Authority, Command, Cx, LinkCommand, LinkEvent, Node, Outputs, Role};
+use super::{Authority, Command, Cx, LearnerPort, LinkCommand, LinkEvent, Node, Outputs, Role};
 use crate::pipeline::commit::{Origin, Work};
 use crate::quorum::leader::{
     LeaderCore, LeaderOutput, LeaderSettings, LinkId, StateSummary, SyncKind,
@@ -82,14 +82,18 @@ impl Node {
         let leading = Leading { core, authority: None, out: cores_out, started: cx.now.mono };
         self.role = Role::Leading(Box::new(leading));
         self.metrics.proposal_sizes.reset();
-        out.commands.push(Command::ListenForLearners(true));
+        out.commands.push(Command::ListenForLearners(Some(LearnerPort::Quorum)));
         self.report_role("", "discovery", out);
     }
 
     pub(super) fn on_learner_connected(&mut self, link: LinkId, cx: Cx<'_>, out: &mut Outputs) {
-        match &mut self.role {
-            Role::Leading(leading) => leading.core.connected(link, cx.now.mono),
-            _ => out.link(link, LinkCommand::Close),
+        let now = cx.now.mono;
+        if let Role::Leading(leading) = &mut self.role {
+            leading.core.connected(link, now);
+        } else if let Some(core) = self.role.observers() {
+            core.connected(link, now);
+        } else {
+            out.link(link, LinkCommand::Close);
         }
     }
 
@@ -122,6 +126,7 @@ impl Node {
             Role::Following(following) if following.link == link => {
                 self.on_leader_event(event, cx, out);
             }
+            Role::Following(_) => self.on_observer_event(link, event, cx, out),
             _ => out.link(link, LinkCommand::Close),
         }
     }
@@ -158,10 +163,7 @@ impl Node {
     fn on_leader_output(&mut self, output: LeaderOutput, cx: Cx<'_>, out: &mut Outputs) {
         match output {
             LeaderOutput::Send { link, packet } => out.send(link, &packet),
-            LeaderOutput::Close { link, reason } => {
-                log::warn!("closing learner's link {link}: {reason}");
-                out.link(link, LinkCommand::Close);
-            }
+            LeaderOutput::Close { link, reason } => close_learner(link, &reason, out),
             LeaderOutput::SetAcceptedEpoch(epoch) => {
                 self.set_accepted_epoch(epoch, out);
             }
@@ -239,7 +241,14 @@ impl Node {
 
     /// Queues what a learner lacks whose log ends at `peer`. The history is the ring and, behind
     /// it, what is committed and waits for [`Node::commit`] (Java's `toBeApplied`).
-    fn synchronize(&mut self, link: LinkId, sid: i64, peer: i64, cx: Cx<'_>, out: &mut Outputs) {
+    pub(super) fn synchronize(
+        &mut self,
+        link: LinkId,
+        sid: i64,
+        peer: i64,
+        cx: Cx<'_>,
+        out: &mut Outputs,
+    ) {
         let ring = self.stage.ring();
         let unapplied: Vec<(i64, Arc<[u8]>)> = self.ready.iter().filter_map(Work::txn).collect();
         let zxid_at = |i: usize| {
@@ -253,12 +262,11 @@ impl Node {
             false => sync_plan(peer, History { ring: &view, last, disk_from: None }),
         };
         log::info!("server {sid} is at {peer:#x}, we are at {last:#x}: {plan:?}");
-        let Role::Leading(leading) = &mut self.role else { return };
         let kind = match plan {
             SyncPlan::Snap => SyncKind::Snapshot,
             _ => SyncKind::Transactions,
         };
-        if !leading.core.begin_sync(link, kind, &mut leading.out) {
+        if !self.role.begin_sync(link, kind, out) {
             return;
         }
         let from = match plan {
@@ -292,4 +300,26 @@ impl Node {
             out.send(link, &QuorumPacket::bare(packet::COMMIT, zxid));
         }
     }
+}
+
+impl Role {
+    /// Whether a learner may be synchronised now; else its link is closed.
+    fn begin_sync(&mut self, link: LinkId, kind: SyncKind, out: &mut Outputs) -> bool {
+        if let Self::Leading(leading) = self {
+            return leading.core.begin_sync(link, kind, &mut leading.out);
+        }
+        match self.observers().map(|core| core.begin_sync(link, kind)) {
+            Some(Err(reason)) => {
+                close_learner(link, &reason, out);
+                false
+            }
+            begun => begun.is_some(),
+        }
+    }
+}
+
+/// Lets a learner go.
+pub(super) fn close_learner(link: LinkId, reason: &str, out: &mut Outputs) {
+    log::warn!("closing learner's link {link}: {reason}");
+    out.link(link, LinkCommand::Close);
 }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{Command, Cx, Event, LinkCommand, LogMark, Node, Outputs, Role, outputs::RoleReport};
+use super::observing::some_of;
+use super::outputs::RoleReport;
+use super::{Command, Cx, Event, LinkCommand, LogMark, Node, Outputs, Role};
 use crate::quorum::election::{self, Election};
 use crate::wire::election::ServerState;
 
@@ -14,12 +16,13 @@ impl Node {
     pub(super) fn step_down(&mut self, reason: &str, out: &mut Outputs) {
         let role = std::mem::replace(&mut self.role, Role::Draining { reload: false });
         let mut reload = false;
+        self.election_delay = 0;
         match role {
             Role::Leading(leading) => {
                 log::warn!("Shutdown called. For the reason {reason}");
                 self.accepted_by_others =
                     self.accepted_by_others.max(leading.core.highest_accepted());
-                out.commands.push(Command::ListenForLearners(false));
+                out.commands.push(Command::ListenForLearners(None));
                 for link in leading.core.all_links() {
                     out.link(link, LinkCommand::Close);
                 }
@@ -29,6 +32,16 @@ impl Node {
             Role::Following(mut following) => {
                 log::warn!("no longer following {}: {reason}", following.leader);
                 out.link(following.link, LinkCommand::Close);
+                if let Some(core) = following.observers.take() {
+                    out.commands.push(Command::ListenForLearners(None));
+                    core.all_links()
+                        .into_iter()
+                        .for_each(|link| out.link(link, LinkCommand::Close));
+                }
+                if following.observer {
+                    let most = self.settings.observers.election_delay_ms;
+                    self.election_delay = some_of(most, out.random);
+                }
                 reload = following.core.as_ref().is_some_and(|core| core.tree_in_doubt());
                 let uncommitted = Self::take_uncommitted(&mut following);
                 if !reload {
@@ -46,6 +59,20 @@ impl Node {
             self.order_reload(out);
         } else {
             self.mark_flushed(LogMark::Drained);
+        }
+    }
+
+    /// An observer waits a little: many may have lost the same master at once.
+    pub(super) fn look_soon(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        match std::mem::take(&mut self.election_delay) {
+            0 => self.start_looking(cx, out),
+            delay => self.looks_at = Some(cx.now.mono + delay),
+        }
+    }
+
+    pub(super) fn tick_draining(&mut self, cx: Cx<'_>, out: &mut Outputs) {
+        if self.looks_at.take_if(|at| *at <= cx.now.mono).is_some() {
+            self.start_looking(cx, out);
         }
     }
 
@@ -149,7 +176,7 @@ impl Node {
     ) {
         let leader = match &self.role {
             Role::Leading(_) => Some(self.settings.my_id),
-            Role::Following(f) => Some(f.leader),
+            Role::Following(f) => Some(f.master),
             _ => None,
         };
         out.commands.push(Command::Report(RoleReport { mode, zab_state, leader }));

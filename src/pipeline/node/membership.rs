@@ -174,6 +174,9 @@ impl Node {
         if config.version == self.membership.last_seen.version {
             self.keep(MemberOrder::Withdraw, out);
         }
+        if let Some(core) = self.role.observers() {
+            core.set_config(Arc::clone(&config));
+        }
         self.show_config(cx);
         self.tell_members(cx, out);
         if config.has_members_of(&old) {
@@ -261,7 +264,7 @@ impl Node {
     /// election gives.
     pub(super) fn take_next_role(&mut self, cx: Cx<'_>, out: &mut Outputs) {
         let Some(leader) = self.membership.appointed.take() else {
-            return self.start_looking(cx, out);
+            return self.look_soon(cx, out);
         };
         let state = match self.membership.committed.role_of(self.settings.my_id) {
             _ if leader == self.settings.my_id => ServerState::Leading,

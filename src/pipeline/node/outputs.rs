@@ -88,9 +88,10 @@ pub enum Command {
     },
     /// Keep clients out; those who are in have been told.
     StopServing,
-    /// Accept learners on the quorum port, or stop that.
-    ListenForLearners(bool),
-    /// Connect to the leader: [`super::Event::LeaderConnected`] or `LeaderUnreachable`.
+    /// Accept learners on this port only, or on none.
+    ListenForLearners(Option<LearnerPort>),
+    /// Connect to the leader, or to an observer master: [`super::Event::LeaderConnected`] or
+    /// `LeaderUnreachable`.
     ConnectLeader {
         link: LinkId,
         addresses: Vec<PeerAddress>,
@@ -111,6 +112,15 @@ pub enum Command {
     Report(RoleReport),
 }
 
+/// Where learners connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LearnerPort {
+    /// To a leader: at its quorum port.
+    Quorum,
+    /// To an observer master: at this port of the same hosts.
+    ObserverMaster(u16),
+}
+
 /// What is told about a server's role: `srvr`'s Mode, `mntr`'s peer state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoleReport {
@@ -118,5 +128,6 @@ pub struct RoleReport {
     pub mode: &'static str,
     /// Java's ZAB state: election, discovery, synchronization, broadcast.
     pub zab_state: &'static str,
+    /// Whom this server learns from: the leader, or an observer master. A leader's own id.
     pub leader: Option<i64>,
 }

@@ -15,6 +15,8 @@ pub struct NodeReport {
     pub local_sessions: usize,
     /// Voters of the ensemble; `None` for a standalone server.
     pub quorum_size: Option<usize>,
+    /// Observers that are synchronised with this server, a leader or an observer master.
+    pub synced_observers: Option<usize>,
     /// Of a leader that serves.
     pub learners: Option<LearnerReport>,
 }
@@ -26,7 +28,6 @@ pub struct LearnerReport {
     /// Followers with and without a vote; Java counts both here.
     pub synced_followers: usize,
     pub synced_non_voting_followers: usize,
-    pub synced_observers: usize,
     pub pending_syncs: usize,
     /// Transactions that the epoch has left.
     pub zxids_left: u32,
@@ -46,19 +47,27 @@ impl Node {
         NodeReport {
             local_sessions,
             quorum_size: quorum.map(|_| self.membership.committed().participants().count()),
+            synced_observers: self.synced_observers(),
             learners: self.learner_report(),
+        }
+    }
+
+    fn synced_observers(&self) -> Option<usize> {
+        match &self.role {
+            Role::Leading(l) if l.core.is_established() => Some(l.core.synced_counts().2),
+            Role::Following(f) => f.observers.as_ref().map(|core| core.synced_count()),
+            _ => None,
         }
     }
 
     fn learner_report(&self) -> Option<LearnerReport> {
         let Role::Leading(leading) = &self.role else { return None };
         let core = &leading.core;
-        let (voters, others, observers) = core.synced_counts();
+        let (voters, others, _) = core.synced_counts();
         core.is_established().then(|| LearnerReport {
             connected: core.learner_count(),
             synced_followers: voters + others,
             synced_non_voting_followers: others,
-            synced_observers: observers,
             pending_syncs: core.pending_syncs(),
             zxids_left: core.zxids_left(),
             leading_since: leading.started,
