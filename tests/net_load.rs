@@ -48,7 +48,7 @@ fn server() -> (NetHandle, Arc<Db>) {
         let txn = CreateTxn {
             path: format!("/node{i:08}"),
             data: Some(vec![b'x'; 100].into()),
-            acl: Acl::open_unsafe(),
+            acl: Acl::open_unsafe().into(),
             ephemeral: false,
             parent_cversion: -1,
         };

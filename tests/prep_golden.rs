@@ -27,7 +27,7 @@ fn request_for(txn: &Txn) -> (i32, Vec<u8>) {
         Txn::CreateTtl(t) => CreateTtlRequest {
             path: t.path.clone(),
             data: t.data.clone(),
-            acl: Some(t.acl.clone()),
+            acl: Some(t.acl.to_vec()),
             flags: 5,
             ttl: t.ttl,
         }
@@ -39,8 +39,8 @@ fn request_for(txn: &Txn) -> (i32, Vec<u8>) {
                 .to_bytes()
         }
         Txn::SetAcl(t) => {
-            SetAclRequest { path: t.path.clone(), acl: Some(t.acl.clone()), version: t.version - 1 }
-                .to_bytes()
+            let (path, acl) = (t.path.clone(), Some(t.acl.to_vec()));
+            SetAclRequest { path, acl, version: t.version - 1 }.to_bytes()
         }
         Txn::Check(path, version) => {
             VersionRequest { path: path.clone(), version: version - 1 }.to_bytes()
@@ -98,7 +98,7 @@ fn replay(records: &[(TxnRecord, Vec<u8>)], digest_enabled: bool, lag: usize) {
         multi_address: false,
     };
     let mut prep = Prep::new(options, records[0].0.header.zxid - 1, &tree);
-    let ids = [Id { scheme: "super".into(), id: String::new() }];
+    let ids = [Id::new("super", "")];
     let mut waiting = VecDeque::new();
     for (record, bytes) in records {
         let header = &record.header;

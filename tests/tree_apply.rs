@@ -63,7 +63,7 @@ fn create(path: &str, data: &str) -> Txn {
 }
 
 fn create_as(path: &str, data: &str, perms: i32, ephemeral: bool) -> Txn {
-    let (data, acl) = (Some(data.as_bytes().into()), Acl::world(perms));
+    let (data, acl) = (Some(data.as_bytes().into()), Acl::world(perms).into());
     Txn::Create(CreateTxn { path: path.into(), data, acl, ephemeral, parent_cversion: -1 })
 }
 
@@ -138,7 +138,7 @@ fn triggers() {
     s.apply(&set("/a", "x", 1));
     assert_eq!(seen(&s), [(NodeDataChanged, "/a".into(), 1, None)]);
     let (path, acl) = ("/a/b".into(), Acl::world(4));
-    s.apply(&Txn::SetAcl(SetAclTxn { path, acl, version: 1 }));
+    s.apply(&Txn::SetAcl(SetAclTxn { path, acl: acl.into(), version: 1 }));
     assert_eq!(seen(&s), [], "setACL is no event");
     s.apply(&Txn::Delete("/a/b".into()));
     assert_eq!(seen(&s), [(NodeDeleted, "/a/b".into(), 4, Some(1))], "the ACL it had at the end");

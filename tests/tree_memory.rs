@@ -35,7 +35,7 @@ fn a_million_nodes_fit_into_250_megabytes() {
     let tree = DataTree::new(TreeOptions::default());
     let mut writer = Writer { tree, slowest: Duration::ZERO };
     let create = |path: String, data: &[u8]| {
-        let (data, acl) = (Some(data.into()), Acl::open_unsafe());
+        let (data, acl) = (Some(data.into()), Acl::open_unsafe().into());
         Txn::Create(CreateTxn { path, data, acl, ephemeral: false, parent_cversion: -1 })
     };
     let path = |i: usize| format!("/parent-{:03}/name-{i:08}", i % 1000);

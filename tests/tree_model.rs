@@ -135,7 +135,7 @@ impl Model {
                     node.1 = perms;
                     node.2.aversion += 1;
                     let version = node.2.aversion;
-                    return Txn::SetAcl(SetAclTxn { path, acl: Acl::world(perms), version });
+                    return Txn::SetAcl(SetAclTxn { path, acl: Acl::world(perms).into(), version });
                 }
                 _ => {}
             }
@@ -157,7 +157,7 @@ impl Model {
 
     fn create(&mut self, path: String, client: i64, zxid: i64, r: &mut Random) -> Txn {
         let (data, perms) = (Self::some_data(r), 1 + r.below(31) as i32);
-        let acl = Acl::world(perms);
+        let acl = Acl::world(perms).into();
         let parent = self.nodes.get_mut(split_path(&path).unwrap().0).unwrap();
         (parent.2.cversion, parent.2.pzxid) = (parent.2.cversion + 1, zxid);
         let parent_cversion = parent.2.cversion;
@@ -363,7 +363,7 @@ fn a_create_that_finds_its_node_counts_for_the_parent() {
             builder.add_node(path, None, -1, &stat).unwrap();
         }
         let mut tree = builder.finish(1, None).unwrap();
-        let (path, acl) = ("/a".to_string(), Acl::world(9));
+        let (path, acl) = ("/a".to_string(), Acl::world(9).into());
         let txn = CreateTxn { path, data: None, acl, ephemeral: true, parent_cversion: 2 };
         for (zxid, client_id, txn) in [(2, 11, Txn::CloseSession(None)), (3, 12, kind(txn))] {
             let header = TxnHeader { client_id, cxid: 0, zxid, time: 0, op: txn.op() };

@@ -144,7 +144,7 @@ fn tree_with_ephemerals(owners: [(i64, &[&str]); 2]) -> DataTree {
         let txn = Txn::Create(CreateTxn {
             path: path.into(),
             data: None,
-            acl: crate::wire::Acl::open_unsafe(),
+            acl: crate::wire::Acl::open_unsafe().into(),
             ephemeral: client_id != 0,
             parent_cversion: -1,
         });

@@ -48,9 +48,9 @@ impl Provider for DigestProvider {
         let digest = generate_digest(&String::from_utf8_lossy(data));
         let mut ids = Vec::new();
         if self.super_digest.as_ref() == Some(&digest) {
-            ids.push(Id { scheme: "super".into(), id: String::new() });
+            ids.push(Id::new("super", ""));
         }
-        ids.push(Id { scheme: "digest".into(), id: digest });
+        ids.push(Id::new("digest", &digest));
         Ok(ids)
     }
 
@@ -96,7 +96,8 @@ mod tests {
         let p = DigestProvider::new(None, Some("super:lK75jTNcA+U9vtVEw5vB51mj/w4=")).unwrap();
         let addr = "10.0.0.1".parse().unwrap();
         let schemes = |data: &[u8]| -> Vec<String> {
-            p.authenticate(addr, data).unwrap().into_iter().map(|id| id.scheme).collect()
+            let ids = p.authenticate(addr, data).unwrap();
+            ids.into_iter().map(|id| id.scheme.into_owned()).collect()
         };
         assert_eq!(schemes(b"super:secret"), ["super", "digest"]);
         assert_eq!(schemes(b"super:guess"), ["digest"]);

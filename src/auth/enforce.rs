@@ -38,7 +38,7 @@ impl EnforceAuth {
 
     /// Whether a connection with these ids may go on.
     pub fn allows(&self, ids: &[Id]) -> bool {
-        ids.iter().any(|id| self.schemes.contains(&id.scheme))
+        ids.iter().any(|id| self.schemes.iter().any(|scheme| *scheme == id.scheme))
     }
 
     /// Whether SASL is among the schemes: a failed SASL exchange then ends the connection (C-107).
@@ -61,7 +61,7 @@ mod tests {
         assert!(new(false, true, Some("digest,x509")).unwrap_err().contains("x509"));
         assert!(new(true, false, None).unwrap_err().contains("sasl is not available"));
         let enforce = new(false, true, Some(" digest ,ip")).unwrap().unwrap();
-        let id = |scheme: &str| Id { scheme: scheme.into(), id: "x".into() };
+        let id = |scheme: &str| Id::new(scheme, "x");
         assert!(enforce.allows(&[id("digest")]));
         assert!(!enforce.allows(&[id("super")]));
         assert!(!enforce.requires_sasl());

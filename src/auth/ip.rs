@@ -12,7 +12,7 @@ pub struct IpProvider;
 
 /// The ip id of a connection from `addr`.
 pub fn id_of(addr: IpAddr) -> Id {
-    Id { scheme: "ip".into(), id: host_address(addr) }
+    Id::new("ip", &host_address(addr))
 }
 
 /// An address as Java's `InetAddress.getHostAddress` writes it: IPv6 without "::", IPv4 inside

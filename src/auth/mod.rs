@@ -128,7 +128,16 @@ impl Registry {
 
     /// The ACL to store for one that a client sent: duplicates removed, every entry checked, `auth`
     /// expanded to the connection's ids (C-190). Java: `PrepRequestProcessor.fixupACL`.
-    pub fn fixup_acl(&self, ids: &[Id], acl: &[Acl]) -> Result<Vec<Acl>, ErrorCode> {
+    pub fn fixup_acl<'a>(
+        &self,
+        ids: &[Id],
+        acl: &'a [Acl],
+    ) -> Result<Cow<'a, [Acl]>, ErrorCode> {
+        if let [entry] = acl
+            && is_anyone(&entry.id)
+        {
+            return Ok(Cow::Borrowed(acl)); // nearly every list
+        }
         let mut fixed = Vec::with_capacity(acl.len());
         for (i, entry) in acl.iter().enumerate() {
             if acl[..i].contains(entry) {
@@ -148,7 +157,7 @@ impl Registry {
                 return Err(ErrorCode::InvalidAcl);
             }
         }
-        if fixed.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(fixed) }
+        if fixed.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(fixed.into()) }
     }
 
     fn expand_auth<'a>(&'a self, perms: i32, ids: &'a [Id]) -> impl Iterator<Item = Acl> + 'a {
@@ -170,8 +179,7 @@ pub fn mask_digests(acl: &[Acl]) -> Cow<'_, [Acl]> {
     let mut masked = acl.to_vec();
     for entry in masked.iter_mut().filter(|entry| entry.id.scheme == "digest") {
         if let Some(colon) = entry.id.id.find(':') {
-            entry.id.id.truncate(colon);
-            entry.id.id.push_str(":x");
+            entry.id.id = format!("{}:x", &entry.id.id[..colon]).into();
         }
     }
     Cow::Owned(masked)
@@ -183,7 +191,7 @@ mod tests {
     use crate::wire::perms::{ADMIN, ALL, CREATE, READ, WRITE};
 
     fn id(scheme: &str, id: &str) -> Id {
-        Id { scheme: scheme.into(), id: id.into() }
+        Id::new(scheme, id)
     }
 
     fn acl(perms: i32, scheme: &str, name: &str) -> Acl {

@@ -63,7 +63,7 @@ pub fn parse_acl(text: &str) -> (Vec<Acl>, Vec<String>) {
                 None => complaints.push(format!("Unknown perm type: {letter}")),
             }
         }
-        acl.push(Acl { perms, id: Id { scheme: scheme.into(), id: id.into() } });
+        acl.push(Acl { perms, id: Id::new(scheme, id) });
     }
     (acl, complaints)
 }

@@ -220,7 +220,7 @@ fn a_session_reads_writes_and_closes() {
     client.request(3, code::GET_DATA, &get("/gone", false));
     let write = server.request();
     assert_eq!((write.conn, write.session, write.xid), (conn, 0x100, 2));
-    assert_eq!((&write.body[..], write.ids[0].scheme.as_str()), (&b"body"[..], "ip"));
+    assert_eq!((&write.body[..], &*write.ids[0].scheme), (&b"body"[..], "ip"));
     let read = server.request();
     assert_eq!((read.xid, read.op), (3, code::GET_DATA), "behind a write that is not answered");
     server.reply(&[&write, &read], 9);

@@ -23,7 +23,7 @@ use crate::config::QuorumConfig;
 use crate::session::{Owner, SessionTracker};
 use crate::tree::{DIGEST_VERSION, DataTree};
 use crate::wire::{
-    DecodeError, ErrorCode, Id, Reader, Record, Txn, TxnDigest, TxnHeader, code, op,
+    Acl, DecodeError, ErrorCode, Id, Reader, Record, Txn, TxnDigest, TxnHeader, code, op,
 };
 use changes::Changes;
 
@@ -104,6 +104,7 @@ pub struct Prep {
     last_zxid: i64,
     changes: Changes,
     quota_warned_at: Option<i64>,
+    last_acl: Arc<[Acl]>,
     scratch: Vec<u8>,
 }
 
@@ -112,6 +113,7 @@ struct Step<'a> {
     options: &'a PrepOptions,
     changes: &'a mut Changes,
     quota_warned_at: &'a mut Option<i64>,
+    last_acl: &'a mut Arc<[Acl]>,
     tree: &'a DataTree,
     sessions: &'a mut SessionTracker,
     auth: &'a Registry,
@@ -149,7 +151,8 @@ impl Prep {
     /// `last_zxid`: the last one of the history; the next transaction gets the one after it.
     pub fn new(options: PrepOptions, last_zxid: i64, tree: &DataTree) -> Self {
         let changes = Changes::new(tree.options().seed);
-        Self { options, last_zxid, changes, quota_warned_at: None, scratch: Vec::new() }
+        let (last_acl, scratch) = (Arc::default(), Vec::new());
+        Self { options, last_zxid, changes, quota_warned_at: None, last_acl, scratch }
     }
 
     /// The zxid given out last.
@@ -182,6 +185,7 @@ impl Prep {
             options: &self.options,
             changes: &mut self.changes,
             quota_warned_at: &mut self.quota_warned_at,
+            last_acl: &mut self.last_acl,
             tree: context.tree,
             sessions: context.sessions,
             auth: context.auth,

@@ -31,7 +31,7 @@ fn create(tree: &mut DataTree, zxid: i64, data: &str) -> Arc<[u8]> {
     let txn = Txn::Create(CreateTxn {
         path: format!("/n{zxid:x}"),
         data: Some(data.as_bytes().into()),
-        acl: Acl::open_unsafe(),
+        acl: Acl::open_unsafe().into(),
         ephemeral: false,
         parent_cversion: -1,
     });

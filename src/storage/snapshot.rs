@@ -284,7 +284,7 @@ impl<R: Read> Decoder<R> {
             let mut acl = Vec::new();
             for _ in 0..self.i32()? {
                 let perms = self.i32()?;
-                let id = crate::wire::Id { scheme: self.string()?, id: self.string()? };
+                let id = crate::wire::Id::new(&self.string()?, &self.string()?);
                 acl.push(Acl { perms, id });
             }
             builder.add_acl(index, &acl);

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// Why bytes could not be decoded. The sender is at fault, never this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,6 +279,17 @@ impl<T: Record> Record for Vec<T> {
     fn read(r: &mut Reader<'_>) -> Result<Self> {
         let n = r.count()?.unwrap_or(0);
         (0..n).map(|_| T::read(r)).collect()
+    }
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_count(self.len());
+        self.iter().for_each(|item| item.write(out));
+    }
+}
+
+/// A vector that many have; null reads as empty.
+impl<T: Record> Record for Arc<[T]> {
+    fn read(r: &mut Reader<'_>) -> Result<Self> {
+        Vec::read(r).map(Self::from)
     }
     fn write(&self, out: &mut Vec<u8>) {
         out.put_count(self.len());

@@ -1,14 +1,41 @@
 //! The records that clients and servers exchange (C-10 … C-29), field order being wire order.
 //! Java: `zookeeper.jute`, packages `data` and `proto`.
 
+use std::borrow::Cow;
+
 use byteorder::{BigEndian, ByteOrder};
 
 use super::jute::{Put, Reader, Record, Result, record};
 
-record! {
-    /// Who somebody is: `digest`, `user:base64(sha1)`.
-    Id { scheme: String, id: String }
+/// Who somebody is: `digest`, `user:base64(sha1)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Id {
+    pub scheme: Cow<'static, str>,
+    pub id: Cow<'static, str>,
 }
+
+impl Id {
+    /// What stands in nearly every list takes no memory of its own.
+    pub fn new(scheme: &str, id: &str) -> Self {
+        let kept = |name: &str| {
+            let known = ["world", "anyone", "digest", "ip", "auth"];
+            let known = known.into_iter().find(|known| *known == name);
+            known.map_or_else(|| name.to_owned().into(), Cow::Borrowed)
+        };
+        Self { scheme: kept(scheme), id: kept(id) }
+    }
+}
+
+impl Record for Id {
+    fn read(r: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self::new(&r.str()?, &r.str()?))
+    }
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_str(&self.scheme);
+        out.put_str(&self.id);
+    }
+}
+
 record! {
     /// One entry of an access control list: permission bits and whom they are for.
     Acl { perms: i32, id: Id }
@@ -21,7 +48,7 @@ impl Acl {
     }
 
     pub fn world(perms: i32) -> Vec<Acl> {
-        vec![Acl { perms, id: Id { scheme: "world".into(), id: "anyone".into() } }]
+        vec![Acl { perms, id: Id::new("world", "anyone") }]
     }
 }
 

@@ -165,7 +165,7 @@ fn read_id(stream: &mut impl Read, max: usize) -> io::Result<Id> {
         let bytes = read_buffer(stream, max)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    Ok(Id { scheme: text()?, id: text()? })
+    Ok(Id::new(&text()?, &text()?))
 }
 
 /// Who a learner is: the data of FOLLOWERINFO and OBSERVERINFO. Servers before 3.5 leave out the

@@ -1,6 +1,8 @@
 //! Transactions: what the leader decides, the log keeps and every server applies (D-16, D-17).
 //! Java: `zookeeper.jute` package `txn`, `server.util.SerializeUtils`.
 
+use std::sync::Arc;
+
 use super::jute::{DecodeError, Put, Reader, Record, Result, record};
 use super::op::code;
 use super::proto::Acl;
@@ -26,7 +28,7 @@ record! {
     CreateTxn {
         path: String,
         data: Option<Box<[u8]>>,
-        acl: Vec<Acl>,
+        acl: Arc<[Acl]>,
         ephemeral: bool,
         /// The parent's internal cversion after this create; −1: current + 1 (C-121).
         parent_cversion: i32,
@@ -36,7 +38,7 @@ record! {
     CreateContainerTxn {
         path: String,
         data: Option<Box<[u8]>>,
-        acl: Vec<Acl>,
+        acl: Arc<[Acl]>,
         parent_cversion: i32,
     }
 }
@@ -44,14 +46,14 @@ record! {
     CreateTtlTxn {
         path: String,
         data: Option<Box<[u8]>>,
-        acl: Vec<Acl>,
+        acl: Arc<[Acl]>,
         parent_cversion: i32,
         /// Milliseconds.
         ttl: i64,
     }
 }
 record! { SetDataTxn { path: String, data: Option<Box<[u8]>>, version: i32 } }
-record! { SetAclTxn { path: String, acl: Vec<Acl>, version: i32 } }
+record! { SetAclTxn { path: String, acl: Arc<[Acl]>, version: i32 } }
 
 /// The body of a transaction. Sub-transactions of a multi are the same, without header.
 #[derive(Debug, Clone, PartialEq, Eq)]

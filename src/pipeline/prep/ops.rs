@@ -83,7 +83,7 @@ impl Step<'_> {
         self.check_mode(op, mode)?;
         let path = op.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
         let (parent_path, _) = split(path)?;
-        let acl = self.auth.fixup_acl(self.request.ids, &op.acl)?;
+        let acl = self.acl_to_keep(&op.acl)?;
         let mut parent = self.node(parent_path)?;
         self.check_acl(&parent.acl, perms::CREATE)?;
         let mut path = path.to_string();
@@ -107,7 +107,7 @@ impl Step<'_> {
         }
         parent.children += 1;
         self.changes.put(self.tree, self.zxid, parent_path, parent);
-        self.put_new_node(op, mode, &path, acl.as_slice().into());
+        self.put_new_node(op, mode, &path, Arc::clone(&acl));
         Ok(create_txn(op, mode, path, acl, parent_cversion))
     }
 
@@ -236,12 +236,12 @@ impl Step<'_> {
         let version = body.i32()?;
         self.check_session()?;
         let path = validate(path.as_deref())?;
-        let acl = self.auth.fixup_acl(self.request.ids, &acl)?;
+        let acl = self.acl_to_keep(&acl)?;
         let mut node = self.node(path)?;
         self.check_acl(&node.acl, perms::ADMIN)?;
         let version = next_version(node.stat.aversion, version)?;
         node.stat.aversion = version;
-        node.acl = acl.as_slice().into();
+        node.acl = Arc::clone(&acl);
         self.changes.put(self.tree, self.zxid, path, node);
         Ok(Txn::SetAcl(SetAclTxn { path: path.into(), acl, version }))
     }
@@ -252,6 +252,15 @@ impl Step<'_> {
         let node = self.node(path)?;
         self.check_acl(&node.acl, perms::READ)?;
         Ok(Txn::Check(path.into(), next_version(node.stat.version, version)?))
+    }
+
+    /// The list to store for one that a client sent. Most are like the last one.
+    fn acl_to_keep(&mut self, acl: &[Acl]) -> Result<Arc<[Acl]>, ErrorCode> {
+        let acl = self.auth.fixup_acl(self.request.ids, acl)?;
+        if **self.last_acl != *acl {
+            *self.last_acl = acl.into();
+        }
+        Ok(Arc::clone(self.last_acl))
     }
 
     pub(super) fn node(&self, path: &str) -> Result<NodeState, ErrorCode> {
@@ -282,7 +291,7 @@ fn create_txn(
     op: &CreateOp<'_>,
     mode: CreateMode,
     path: String,
-    acl: Vec<Acl>,
+    acl: Arc<[Acl]>,
     parent_cversion: i32,
 ) -> Txn {
     let data = op.data.map(Box::from);

@@ -122,7 +122,7 @@ impl World {
 }
 
 fn id(scheme: &str, id: &str) -> Id {
-    Id { scheme: scheme.into(), id: id.into() }
+    Id::new(scheme, id)
 }
 
 fn create_by(op: i32, path: &str, flags: i32, acl: Vec<Acl>) -> (i32, Vec<u8>) {

@@ -28,7 +28,7 @@ fn db() -> Db {
         let txn = CreateTxn {
             path: path.into(),
             data: Some(data.into()),
-            acl,
+            acl: acl.into(),
             ephemeral: session != 0,
             parent_cversion: -1,
         };
