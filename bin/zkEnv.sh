@@ -43,6 +43,10 @@ fi
 ZOO_LOG_DIR="${ZOO_LOG_DIR:-$ZOOKEEPER_PREFIX/logs}"
 export SERVER_JVMFLAGS CLIENT_JVMFLAGS JVMFLAGS ZOO_LOG4J_PROP
 
+# A batch of requests takes and gives back memory by the hundred: glibc's caches are too short for
+# that as they come, which costs a tenth of the CPU time of a write.
+export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.tcache_count=500}"
+
 # Sets IRONKEEPER to the program's path; fails if there is none.
 find_ironkeeper() {
   if [ -n "$IRONKEEPER" ]; then
