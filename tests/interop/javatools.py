@@ -10,18 +10,22 @@ import zk
 
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d |\s+at |[a-z]+\.[\w.$]+(Exception|Error)")
 
+
+def command(main, *words, classpath=None):
+    return [
+        "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Duser.timezone=UTC",
+        "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Dsun.stdout.encoding=UTF-8",
+        "-cp", classpath or zk.classpath("3.9.5"), main, *map(str, words),
+    ]  # fmt: skip
+
+
 def java(
     main, *words, classpath=None, timeout=300, check=True, standard_input=None, errors_too=False
 ):
     """Runs a main class of Apache's jars; returns what it printed. errors_too adds standard error
     (but for log lines) and the exit code."""
-    command = [
-        "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Duser.timezone=UTC",
-        "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Dsun.stdout.encoding=UTF-8",
-        "-cp", classpath or zk.classpath("3.9.5"), main, *map(str, words),
-    ]  # fmt: skip
     run = subprocess.run(
-        command,
+        command(main, *words, classpath=classpath),
         input=standard_input,
         stdin=None if standard_input is not None else subprocess.DEVNULL,
         capture_output=True,

@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 
+import ensembles
 import javatools
 import pytest
 import tree
@@ -52,12 +53,33 @@ def test_curator_recipes(lab, kind):
     assert text.count("ok ") == 19, text
 
 
-def test_curator_recipes_on_three_servers(lab, quorum_kind, long):
-    if not long:
-        pytest.skip("only in the long form")
+def test_curator_recipes_on_three_servers(lab, quorum_kind):
     ensemble = lab.ensemble([quorum_kind] * 3, flags=FLAGS).start()
     text = javatools.ours("Recipes", ensemble.addresses)
     assert text.count("ok ") == 19, text
+
+
+def test_curator_recipes_while_leaders_are_killed(lab, quorum_kind, long):
+    """Held locks are held, ephemerals stay, counts are exact, nobody's session is lost."""
+    rounds = 10 if long else 3
+    ensemble = lab.ensemble([quorum_kind] * 3, ensembles.CONFIG, FLAGS).start()
+    program = javatools.command(
+        "LeaderLoss", ensemble.addresses, rounds, classpath=javatools.compiled()
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(program, **pipes, preexec_fn=zk.die_with_parent) as running:
+        said = []
+        for line in running.stdout:
+            said.append(line.strip())
+            if line == "ready\n":
+                leader = ensemble.leader()
+                leader.kill()
+                running.stdin.write("go\n")
+                running.stdin.flush()
+            elif line == "ok mutex handed on\n":
+                leader.start()
+    assert running.returncode == 0, said
+    assert said.count("ok mutex handed on") == rounds and said[-1] == "ok turns"
 
 
 SHELL_LINES = """create /a first

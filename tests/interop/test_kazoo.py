@@ -11,11 +11,9 @@ def test_kazoo_suite_standalone(kind):
     run_suite("--server", kind, "--size", "1")
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("observers", [-1, 3], ids=["participants", "observers"])
-def test_kazoo_suite_of_three(quorum_kind, long, observers):
-    if not long:
-        pytest.skip("only in the long form")
+def test_kazoo_suite_of_three(quorum_kind, observers):
     run_suite("--server", quorum_kind, "--size", "3", "--observers", str(observers))
 
 

@@ -42,8 +42,8 @@ class Writer(threading.Thread):
         return True
 
 
-def test_acknowledged_writes_survive(lab, kind, long):
-    kills = 50 if long else 10
+def test_acknowledged_writes_survive(lab, kind):
+    kills = 50
     server = lab.server(kind, flags=[*tree.FLAGS, *SETTINGS]).start()
     setup = tree.client(server)
     tree.must(setup, wire.CREATE, create("/w"))
