@@ -75,12 +75,18 @@ prepare_directories() {
   [ -w "$ZOO_LOG_DIR" ] || mkdir -p "$ZOO_LOG_DIR"
 }
 
-# Whether a process lives for a second, which one with a wrong configuration does not.
+# Whether a process runs. One that has ended may still be listed: in a container its parent may
+# never ask for it.
+runs() { # PID
+  kill -0 "$1" 2> /dev/null && ! grep -q ') Z ' "/proc/$1/stat" 2> /dev/null
+}
+
+# Whether a process runs for a second, which one with a wrong configuration does not.
 lives() { # PID
   local _
   for _ in 1 2 3 4 5 6 7 8 9 10; do
     sleep 0.1
-    kill -0 "$1" 2> /dev/null || return 1
+    runs "$1" || return 1
   done
 }
 
@@ -90,7 +96,7 @@ start() {
   build_ironkeeper
   set_words
   echo -n "Starting zookeeper ... "
-  if [ -f "$ZOOPIDFILE" ] && kill -0 "$(cat "$ZOOPIDFILE")" > /dev/null 2>&1; then
+  if [ -f "$ZOOPIDFILE" ] && runs "$(cat "$ZOOPIDFILE")"; then
     echo "already running as process $(cat "$ZOOPIDFILE")."
     exit 1
   fi
@@ -121,7 +127,7 @@ stop() {
   kill "$pid"
   rm "$ZOOPIDFILE"
   for ((tries = 0; tries < 200; tries++)); do
-    if ! kill -0 "$pid" 2> /dev/null; then
+    if ! runs "$pid"; then
       echo "STOPPED"
       return
     fi

@@ -186,6 +186,23 @@ fn restart_gives_another_process() {
     assert!(place.pid() != first && is_alive(&place.pid()) && !is_alive(&first));
 }
 
+/// In a container, the parent of what was started may be a program that never asks for it.
+#[test]
+fn a_process_that_nobody_waited_for_has_ended() {
+    let place = Place::new(PLAIN);
+    let mut child = Command::new("true").spawn().unwrap();
+    let pid = child.id().to_string();
+    wait_until("it has ended", || !is_alive(&pid));
+    for (word, said) in [
+        ("stop", "Stopping zookeeper ... STOPPED\n"),
+        ("start", "Starting zookeeper ... STARTED\n"),
+    ] {
+        place.write("data/zookeeper_server.pid", &pid);
+        assert_eq!(place.server(&[word]).out, said);
+    }
+    child.wait().unwrap();
+}
+
 #[test]
 fn a_server_that_ends_at_once_failed_to_start() {
     let place = Place::new("dataDir=DIR/data\n# broken\n");
