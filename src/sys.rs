@@ -130,6 +130,22 @@ pub fn lower_thread_priority() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Where a file's first byte at or after `offset` is that is not in a hole, which reads as zeros.
+/// File systems that know of no holes say `offset`. `None`: only a hole follows.
+pub fn data_from(file: &impl AsRawFd, offset: u64) -> io::Result<Option<u64>> {
+    // SAFETY: no memory is passed; the descriptor is open as long as `file` is borrowed.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), offset as libc::off_t, libc::SEEK_DATA) };
+    if found >= 0 {
+        return Ok(Some(found as u64));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENXIO) => Ok(None),
+        Some(libc::EINVAL) => Ok(Some(offset)),
+        _ => Err(error),
+    }
+}
+
 /// Raises the number of files this process may open to what the system allows.
 pub fn raise_file_limit() -> io::Result<u64> {
     // SAFETY: `limit` is a live rlimit for both calls.

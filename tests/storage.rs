@@ -2,6 +2,7 @@
 //! back by our recovery, on real files.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -183,6 +184,22 @@ fn our_snapshots_come_back_whole() {
             }
         }
     }
+}
+
+/// Padding is a hole in the file, which is skipped; what stands behind a hole is not.
+#[test]
+fn what_follows_the_log_far_behind_its_end_is_seen_through_a_hole() {
+    let dir = Dir::golden("plain");
+    let logs = fs::read_dir(dir.0.join("version-2")).unwrap().map(|file| file.unwrap().path());
+    let logs = logs.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log."));
+    let log = fs::OpenOptions::new().write(true).open(logs.max().unwrap()).unwrap();
+    log.set_len(256 << 20).unwrap();
+    let last = recovered(&dir).unwrap().last_zxid;
+    log.write_at(&[0; 9000], 100 << 20).unwrap();
+    assert_eq!(recovered(&dir).unwrap().last_zxid, last, "zeros that were written are padding");
+    log.write_at(b"x", (200 << 20) + 5000).unwrap();
+    let error = recovered(&dir).unwrap_err().to_string();
+    assert!(error.contains("too much follows it for the last write"), "{error}");
 }
 
 /// D-34: Java cannot read its own snapshot once digests have been switched off or on.

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::sys;
+
 /// Bytes that the medium writes whole or not at all.
 pub const SECTOR: u64 = 512;
 
@@ -67,6 +69,9 @@ pub trait DiskFile: Send {
     fn size(&self) -> io::Result<u64>;
     /// Fills as much of `buf` as the file holds at `offset`; 0 is the end of the file.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Where the first byte at or after `offset` is that may be other than 0: what was never
+    /// written need not be read. `None` if there is none.
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>>;
     /// Writes all of `bytes`, by one system call unless the medium is full.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Cuts the file, or extends it by zeros.
@@ -235,6 +240,10 @@ impl DiskFile for RealFile {
                 done => return done,
             }
         }
+    }
+
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        sys::data_from(&self.0, offset)
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

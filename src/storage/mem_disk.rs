@@ -444,6 +444,10 @@ impl DiskFile for MemFile {
         Ok(self.state()?.files[self.id].live.len() as u64)
     }
 
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok((offset < self.size()?).then_some(offset))
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let state = self.state()?;
         state.check_power()?;

@@ -7,9 +7,9 @@ use std::fmt;
 use crate::wire::{Acl, StatPersisted};
 
 use super::acl::AclId;
+use super::bulk::Bulk;
 use super::data_tree::{DataTree, TreeOptions, split_path};
 use super::digest::ZxidDigest;
-use super::node::NodeId;
 
 /// Why a snapshot makes no tree. The file is damaged, or it is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +44,16 @@ pub struct TreeBuilder {
     /// Indexes of the snapshot, each held with one use until the end.
     acls: BTreeMap<i64, AclId>,
     unknown_acls: usize,
-    last_parent: (String, NodeId),
+    /// Until a node comes out of order.
+    bulk: Option<Bulk>,
 }
 
 impl TreeBuilder {
     pub fn new(options: TreeOptions) -> Self {
         let tree = DataTree::bare(options);
-        let last_parent = (String::new(), tree.root());
         let acls = BTreeMap::from([(-1, AclId::OPEN)]);
-        Self { tree, rooted: false, acls, unknown_acls: 0, last_parent }
+        let bulk = Some(Bulk::new(tree.root()));
+        Self { tree, rooted: false, acls, unknown_acls: 0, bulk }
     }
 
     /// A session and its time-out in ms.
@@ -82,9 +83,27 @@ impl TreeBuilder {
         }
         let bad_path = || BuildError::BadPath(path.to_string());
         let (parent_path, name) = split_path(path).ok_or_else(bad_path)?;
-        let parent = self.parent(parent_path).ok_or_else(|| BuildError::NoParent(path.into()))?;
+        if let Some(bulk) = &mut self.bulk
+            && bulk.goes_on_below(&mut self.tree, parent_path)
+        {
+            let node = self.tree.new_node(path, name, data, acl, stat);
+            let digest = node.digest();
+            let id = bulk.add(&mut self.tree, path, node);
+            self.tree.acls.retain(acl);
+            self.tree.count_in(id, path, data, stat.ephemeral_owner, digest);
+            return Ok(());
+        }
+        // Neither Java nor this server writes nodes in such an order, but Java reads them.
+        self.end_bulk()?;
+        let parent = self.tree.lookup(parent_path);
+        let parent = parent.ok_or_else(|| BuildError::NoParent(path.into()))?;
         self.tree.acls.retain(acl);
         self.tree.add_node(parent, path, name, data, acl, stat).map(|_| ()).ok_or_else(bad_path)
+    }
+
+    fn end_bulk(&mut self) -> Result<(), BuildError> {
+        let twice = self.bulk.take().and_then(|bulk| bulk.finish(&mut self.tree));
+        twice.map_or(Ok(()), |id| Err(BuildError::BadPath(self.tree.path_of(id))))
     }
 
     fn set_root(
@@ -101,17 +120,6 @@ impl TreeBuilder {
         self.tree.acls.retain(acl);
         self.tree.set_root(data, acl, stat);
         Ok(())
-    }
-
-    /// Children mostly come one after the other.
-    fn parent(&mut self, path: &str) -> Option<NodeId> {
-        if self.last_parent.0 != path {
-            let id = self.tree.lookup(path)?;
-            self.last_parent.0.clear();
-            self.last_parent.0.push_str(path);
-            self.last_parent.1 = id;
-        }
-        Some(self.last_parent.1)
     }
 
     /// An index that the snapshot does not explain belongs to a node that was created while Java
@@ -140,6 +148,7 @@ impl TreeBuilder {
         if !self.rooted {
             return Err(BuildError::NoRoot);
         }
+        self.end_bulk()?;
         for id in self.acls.into_values() {
             self.tree.acls.release(id);
         }
@@ -153,5 +162,86 @@ impl TreeBuilder {
             tree.history.compare_awaited(tree.zxid_digest());
         }
         Ok(self.tree)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Paths in a snapshot's order, more than a chunk of them.
+    fn paths() -> Vec<String> {
+        let mut paths = vec![String::new(), "/a".into(), "/a/b".into(), "/a/b/c".into()];
+        paths.extend((0..200).map(|i| format!("/a/b/c/{i}")));
+        paths.extend(
+            ["/a/b/d", "/a/bb", "/a/bb/x", "/aa", "/aa/x", "/b", "/zookeeper"].map(String::from),
+        );
+        paths.extend(["/zookeeper/quota", "/zookeeper/config"].map(String::from));
+        paths
+    }
+
+    fn built(paths: &[String]) -> Result<DataTree, BuildError> {
+        let mut builder = TreeBuilder::new(TreeOptions::default());
+        for path in paths {
+            builder.add_node(path, Some(path.as_bytes()), -1, &StatPersisted::default())?;
+        }
+        builder.finish(1, None)
+    }
+
+    fn sums(tree: &DataTree) -> (usize, i64, i64) {
+        (tree.node_count(), tree.digest(), tree.approximate_data_size())
+    }
+
+    #[test]
+    fn any_order_with_parents_first_makes_the_same_tree() {
+        let in_order = paths();
+        let mut by_depth = paths();
+        by_depth.sort_by_key(|path| path.split('/').count());
+        let [a, b] = [&in_order, &by_depth].map(|paths| built(paths).unwrap());
+        assert_eq!(sums(&a), sums(&b));
+        for path in &in_order {
+            for tree in [&a, &b] {
+                let id = tree.lookup(path).unwrap();
+                assert_eq!(
+                    (tree.node(id).data(), tree.slab.path_of(id)),
+                    (Some(path.as_bytes()), path.clone())
+                );
+            }
+            let names = |tree: &DataTree| -> Vec<String> {
+                tree.children(tree.lookup(path).unwrap()).map(String::from).collect()
+            };
+            assert_eq!(names(&a), names(&b), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_built_tree_can_be_changed_everywhere() {
+        let mut tree = built(&paths()).unwrap();
+        let before = sums(&tree);
+        let stat = StatPersisted::default();
+        for path in paths().iter().filter(|path| !path.is_empty()) {
+            let parent = tree.lookup(path).unwrap();
+            let below = format!("{path}/new");
+            let id = tree.add_node(parent, &below, "new", None, AclId::OPEN, &stat).unwrap();
+            assert_eq!(tree.lookup(&below), Some(id));
+            assert_eq!(tree.children(parent).last(), Some("new"));
+            tree.remove_node(id, &below);
+            assert_eq!(tree.lookup(&below), None);
+        }
+        assert_eq!(sums(&tree), before);
+    }
+
+    #[test]
+    fn a_path_that_comes_twice_and_a_missing_parent_are_errors() {
+        for (extra, at) in [("/a/b/c/7", 7), ("/a/b/c/7", 203), ("/b", 211), ("/aa/x", 213)] {
+            let mut paths = paths();
+            paths.insert(at, extra.into());
+            assert_eq!(built(&paths).unwrap_err(), BuildError::BadPath(extra.into()), "{at}");
+        }
+        for orphan in ["/c/x", "/a/b/c/7/8/9", "/a/c/x", "x/y"] {
+            let mut paths = paths();
+            paths.push(orphan.into());
+            assert_eq!(built(&paths).unwrap_err(), BuildError::NoParent(orphan.into()));
+        }
     }
 }

@@ -52,7 +52,7 @@ pub struct DataTree {
     pub(super) options: TreeOptions,
     pub(super) slab: Slab,
     pub(super) root: NodeId,
-    index: Index,
+    pub(super) index: Index,
     pub(super) acls: AclTable,
     ephemerals: BTreeMap<i64, BTreeSet<NodeId>>,
     ephemeral_count: usize,
@@ -301,26 +301,55 @@ impl DataTree {
         acl: AclId,
         stat: &StatPersisted,
     ) -> Option<NodeId> {
-        let kind = self.kind_of_owner(stat.ephemeral_owner);
-        let id = self.slab.add(Node::new(name, kind, data, acl, stat));
+        let node = self.new_node(path, name, data, acl, stat);
+        let digest = node.digest();
+        let id = self.slab.add(node);
         let hash = hash_path(self.options.seed, path);
         if !self.index.insert(hash, id, |id| self.slab.is_at(id, path)) {
             self.slab.free(id);
             return None;
         }
         self.slab.link(parent, id);
-        self.refresh_digest(id, path);
+        self.count_in(id, path, data, stat.ephemeral_owner, digest);
+        Some(id)
+    }
+
+    /// A node that is not in the tree yet, with its digest.
+    pub(super) fn new_node(
+        &self,
+        path: &str,
+        name: &str,
+        data: Option<&[u8]>,
+        acl: AclId,
+        stat: &StatPersisted,
+    ) -> Node {
+        let mut node = Node::new(name, self.kind_of_owner(stat.ephemeral_owner), data, acl, stat);
+        if self.options.digest_enabled {
+            node.digest = node_digest(path, data, stat) as u32; // a CRC32
+        }
+        node
+    }
+
+    /// Counts a new node in all sums and sets.
+    pub(super) fn count_in(
+        &mut self,
+        id: NodeId,
+        path: &str,
+        data: Option<&[u8]>,
+        owner: i64,
+        digest: i64,
+    ) {
+        self.digest = self.digest.wrapping_add(digest);
         self.data_size += node_size(path, data);
-        match kind {
+        match self.kind_of_owner(owner) {
             EphemeralKind::Void => {}
             EphemeralKind::Container => _ = self.containers.insert(id),
             EphemeralKind::Ttl => _ = self.ttls.insert(id),
             EphemeralKind::Normal => {
-                self.ephemerals.entry(stat.ephemeral_owner).or_default().insert(id);
+                self.ephemerals.entry(owner).or_default().insert(id);
                 self.ephemeral_count += 1;
             }
         }
-        Some(id)
     }
 
     /// Removes a childless node.

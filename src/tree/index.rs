@@ -77,6 +77,21 @@ impl Segment {
         true
     }
 
+    /// Adds slots, unless there are some of the `same` nodes; gives one of those.
+    fn insert_all(
+        &mut self,
+        slots: &mut Vec<Slot>,
+        mut same: impl FnMut(NodeId, NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let mut twice = None;
+        for slot in slots.drain(..) {
+            if !self.insert(slot, |other| same(slot.node, other)) {
+                twice = Some(slot.node);
+            }
+        }
+        twice
+    }
+
     fn grow(&mut self) {
         let len = (self.slots.len() + self.slots.len() / 2).max(4);
         let old = std::mem::replace(&mut self.slots, vec![EMPTY; len].into_boxed_slice());
@@ -103,6 +118,20 @@ impl Segment {
     }
 }
 
+/// How many slots wait for a segment until they are added together: a segment fits into a
+/// processor's cache, all of them do not.
+const TOGETHER: usize = 64;
+
+/// Slots that are yet to be added, by segment.
+#[derive(Debug)]
+pub(super) struct Waiting(Box<[Vec<Slot>]>);
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self(vec![Vec::new(); SEGMENTS].into_boxed_slice())
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Index {
     segments: Box<[Segment]>,
@@ -126,6 +155,34 @@ impl Index {
     /// Adds a node; false if there is one under `hash` for which `is_it` holds.
     pub fn insert(&mut self, hash: u64, node: NodeId, is_it: impl FnMut(NodeId) -> bool) -> bool {
         self.segments[Self::segment(hash)].insert(Slot { tag: hash as u32, node }, is_it)
+    }
+
+    /// Adds a node, now or when [`Index::insert_now`] is called; gives one that came now if the
+    /// index had the `same` one already.
+    pub fn insert_soon(
+        &mut self,
+        waiting: &mut Waiting,
+        hash: u64,
+        node: NodeId,
+        same: impl FnMut(NodeId, NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let segment = Self::segment(hash);
+        let slots = &mut waiting.0[segment];
+        slots.push(Slot { tag: hash as u32, node });
+        if slots.len() < TOGETHER { None } else { self.segments[segment].insert_all(slots, same) }
+    }
+
+    /// Adds all that wait; gives one that the index had already.
+    pub fn insert_now(
+        &mut self,
+        waiting: &mut Waiting,
+        mut same: impl FnMut(NodeId, NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let mut twice = None;
+        for (segment, slots) in self.segments.iter_mut().zip(&mut waiting.0) {
+            twice = twice.or(segment.insert_all(slots, &mut same));
+        }
+        twice
     }
 
     pub fn remove(&mut self, hash: u64, node: NodeId) {

@@ -6,6 +6,7 @@
 mod acl;
 mod apply;
 mod build;
+mod bulk;
 mod data_tree;
 mod db;
 mod digest;

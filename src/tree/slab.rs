@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use super::node::{Node, NodeId};
 
-const CHUNK: usize = 64;
-
-#[derive(Debug, Clone)]
-struct Chunk([Node; CHUNK]);
+/// Nodes that are shared and copied together.
+pub(super) const CHUNK: usize = 64;
 
 /// Cloning is cheap: a pointer a chunk. The clone does not see later changes.
 #[derive(Debug, Clone)]
 pub(super) struct Slab {
-    chunks: Vec<Arc<Chunk>>,
+    chunks: Vec<Arc<[Node; CHUNK]>>,
     /// Head of the list of free places, linked by `next_sibling`.
     free: NodeId,
     used: usize,
@@ -30,7 +28,7 @@ impl Slab {
     }
 
     pub fn get(&self, id: NodeId) -> &Node {
-        &self.chunks[id.0 as usize / CHUNK].0[id.0 as usize % CHUNK]
+        &self.chunks[id.0 as usize / CHUNK][id.0 as usize % CHUNK]
     }
 
     /// Whether a node's path is this one, which is not the root's.
@@ -50,13 +48,13 @@ impl Slab {
 
     pub fn get_mut(&mut self, id: NodeId) -> &mut Node {
         let chunk = Arc::make_mut(&mut self.chunks[id.0 as usize / CHUNK]);
-        &mut chunk.0[id.0 as usize % CHUNK]
+        &mut chunk[id.0 as usize % CHUNK]
     }
 
     /// Puts a node into a free place.
     pub fn add(&mut self, node: Node) -> NodeId {
         if self.free == NodeId::NONE {
-            self.add_chunk();
+            self.add_chunk(Vec::with_capacity(CHUNK));
         }
         let id = self.free;
         let place = self.get_mut(id);
@@ -67,18 +65,29 @@ impl Slab {
         id
     }
 
-    fn add_chunk(&mut self) {
-        let start = self.chunks.len() * CHUNK;
+    /// Places, used or not: the id of the next one to be added.
+    pub fn places(&self) -> usize {
+        self.chunks.len() * CHUNK
+    }
+
+    /// Adds a chunk with these nodes, and the rest of its places free.
+    pub fn add_chunk(&mut self, mut nodes: Vec<Node>) {
+        let (start, len) = (self.places(), nodes.len());
         assert!(start + CHUNK < u32::MAX as usize, "no more than 2^32 nodes, {start} in use");
-        let places = std::array::from_fn(|i| {
-            let mut place = Node::vacant();
-            if i + 1 < CHUNK {
-                place.next_sibling = NodeId((start + i + 1) as u32);
-            }
-            place
-        });
-        self.chunks.push(Arc::new(Chunk(places)));
-        self.free = NodeId(start as u32);
+        assert!(len <= CHUNK, "{len} nodes do not fit into a chunk");
+        for place in start + len..start + CHUNK {
+            let mut node = Node::vacant();
+            let last = place + 1 == start + CHUNK;
+            node.next_sibling = if last { self.free } else { NodeId(place as u32 + 1) };
+            nodes.push(node);
+        }
+        // There are as many as fit, by the loop.
+        let chunk = Arc::try_from(Arc::<[Node]>::from(nodes)).expect("a chunk is full");
+        self.chunks.push(chunk);
+        self.used += len;
+        if len < CHUNK {
+            self.free = NodeId((start + len) as u32);
+        }
     }
 
     /// Frees a place; the node must be unlinked and without children.
