@@ -33,6 +33,7 @@ use crate::storage::{LogCommand, SnapshotPolicy, Token};
 use crate::tree::{DataTree, DbState};
 use crate::wire::election::Notification;
 use crate::wire::quorum::QuorumPacket;
+use crate::wire::time_of;
 use membership::Membership;
 use observing::MasterChoice;
 
@@ -41,7 +42,7 @@ pub use following::Following;
 pub use leading::Leading;
 pub use observing::ObserverSettings;
 pub use outputs::{Command, LearnerPort, LinkCommand, LogOrder, Outputs, RoleReport};
-use report::count_writes;
+use report::{count_latency, count_writes};
 pub use report::{LearnerReport, NodeReport};
 
 /// The time, given with every event. Both in ms.
@@ -209,6 +210,8 @@ struct LocalSession {
 enum LogMark {
     Appended {
         zxid: i64,
+        /// When the transaction was made, wall clock of the leader, ms.
+        time: i64,
     },
     AcceptedEpoch(i64),
     CurrentEpoch(i64),
@@ -275,6 +278,8 @@ pub struct Node {
     snapshot_running: bool,
     next_container_check: i64,
     looking_since: i64,
+    /// Since when nobody is served, in an ensemble; monotonic ms.
+    unavailable_since: Option<i64>,
     /// How long an observer waits before it looks for a leader, ms; and until when it waits.
     election_delay: i64,
     looks_at: Option<i64>,
@@ -319,6 +324,7 @@ impl Node {
             snapshot_running: false,
             next_container_check: now.mono + settings.container_check_ms,
             looking_since: now.mono,
+            unavailable_since: None,
             election_delay: 0,
             looks_at: None,
             masters: MasterChoice::default(),
@@ -431,8 +437,9 @@ impl Node {
         assert!(zxid > self.appended, "{zxid:#x} to be logged after {:#x}", self.appended);
         self.appended = zxid;
         self.snapshot_due |= self.snapshots.appended(txn.len() as u64);
+        let time = time_of(&txn).unwrap_or_default();
         out.log.push(LogOrder::Do(LogCommand::Append { zxid, txn }));
-        self.mark_flushed(LogMark::Appended { zxid });
+        self.mark_flushed(LogMark::Appended { zxid, time });
     }
 
     fn set_accepted_epoch(&mut self, epoch: i64, out: &mut Outputs) {
@@ -450,23 +457,26 @@ impl Node {
         while self.marks.front().is_some_and(|(t, _)| *t <= token) {
             let Some((_, mark)) = self.marks.pop_front() else { break };
             match mark {
-                LogMark::Appended { zxid } => logged = Some(zxid),
+                LogMark::Appended { zxid, time } => {
+                    count_latency(&self.metrics.proposal_ack_creation_latency, time, cx.now);
+                    logged = Some(zxid);
+                }
                 other => {
                     if let Some(zxid) = logged.take() {
-                        self.on_logged(zxid);
+                        self.on_logged(zxid, cx.now);
                     }
                     self.on_mark(other, cx, out);
                 }
             }
         }
         if let Some(zxid) = logged {
-            self.on_logged(zxid);
+            self.on_logged(zxid, cx.now);
         }
     }
 
-    fn on_logged(&mut self, zxid: i64) {
+    fn on_logged(&mut self, zxid: i64, now: Now) {
         match &mut self.role {
-            Role::Standalone(_) => self.commit_upto(zxid),
+            Role::Standalone(_) => self.commit_upto(zxid, now),
             Role::Leading(leading) => leading.core.logged(zxid, &mut leading.out),
             Role::Following(f) => f.with_core(|core, out| core.logged(zxid, out)),
             Role::Draining { .. } | Role::Looking => {}
@@ -517,11 +527,12 @@ impl Node {
     // ---- proposals and commits -------------------------------------------------------------
 
     /// Everything in flight up to `zxid` is committed.
-    fn commit_upto(&mut self, zxid: i64) {
+    fn commit_upto(&mut self, zxid: i64, now: Now) {
         while self.in_flight.front().is_some_and(|f| f.zxid <= zxid) {
             let Some(InFlight { work, .. }) = self.in_flight.pop_front() else { break };
-            if let (Work::Txn { .. }, Role::Leading(_)) = (&work, &self.role) {
+            if let (Work::Txn { record, .. }, Role::Leading(_)) = (&work, &self.role) {
                 self.metrics.commit_count.add(1);
+                count_latency(&self.metrics.quorum_ack_latency, record.header.time, now);
             }
             self.ready.push_back(work);
         }
@@ -550,6 +561,7 @@ impl Node {
             let zxid = match &work {
                 Work::Txn { record, .. } => {
                     count_writes(&record.txn, &self.metrics.write_per_namespace);
+                    count_latency(&self.metrics.propagation_latency, record.header.time, now);
                     Some(record.header.zxid)
                 }
                 _ => None,

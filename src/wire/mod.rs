@@ -13,7 +13,7 @@ pub use jute::{DecodeError, Put, Reader, Record};
 pub use op::{CreateMode, ErrorCode, EventType, code, perms};
 pub use proto::{Acl, Id, Stat, StatPersisted};
 pub use quorum::QuorumPacket;
-pub use txn::{Txn, TxnDigest, TxnHeader, TxnRecord};
+pub use txn::{Txn, TxnDigest, TxnHeader, TxnRecord, time_of};
 
 /// The epoch half of a zxid (its high 32 bits).
 pub fn epoch_of(zxid: i64) -> i64 {

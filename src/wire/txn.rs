@@ -183,6 +183,12 @@ fn read_multi(r: &mut Reader<'_>) -> Result<Vec<Txn>> {
     Ok(txns)
 }
 
+/// When a transaction was made – wall clock of the leader, ms – by its bytes alone.
+pub fn time_of(txn: &[u8]) -> Option<i64> {
+    let time = txn.get(20..)?.first_chunk()?;
+    Some(i64::from_be_bytes(*time))
+}
+
 /// A whole transaction: header, body and, if the leader computed one, digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TxnRecord {
@@ -230,6 +236,7 @@ mod tests {
         };
         let bytes = record.to_bytes();
         assert_eq!(TxnRecord::read(&mut Reader::new(&bytes)), Ok(record));
+        assert_eq!((time_of(&bytes), time_of(&bytes[..27])), (Some(8), None));
     }
 
     #[test]

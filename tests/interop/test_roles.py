@@ -248,6 +248,36 @@ def sees(server, path):
     return found
 
 
+@pytest.mark.parametrize("members", [zk.JAVA, "ours"])
+def test_times_of_writes(lab, quorum_kind, members):
+    """Which server counts which latency."""
+    servers, watching = with_observer(lab, [quorum_kind if members == "ours" else members] * 4)
+    leader = servers.leader()
+    write_through(leader, "/a")
+    for server in servers:
+        assert sees(server, "/a")
+
+    def counted(server):
+        counters = server.mntr()
+        names = ("quorum_ack_latency", "proposal_latency", "proposal_ack_creation_latency",
+                 "commit_propagation_latency", "propagation_latency", "unavailable_time",
+                 "leader_unavailable_time", "follower_sync_time", "observer_sync_time",
+                 "election_time")  # fmt: skip
+        return {name for name in names if int(float(counters[f"cnt_{name}"]))}
+
+    everywhere = {"propagation_latency", "unavailable_time", "election_time"}
+    logged = everywhere | {"proposal_ack_creation_latency"}
+    assert counted(leader) == logged | {"quorum_ack_latency", "leader_unavailable_time"}
+    follower = next(s for s in servers if s not in (leader, watching))
+    follows = {"proposal_latency", "commit_propagation_latency", "follower_sync_time"}
+    assert counted(follower) == logged | follows
+    observes = {"propagation_latency", "unavailable_time", "commit_propagation_latency",
+                "observer_sync_time"}  # fmt: skip
+    # Ours logs what it is told, and takes part in elections as it does as a voter.
+    more = set() if watching.kind != zk.OURS else {"proposal_ack_creation_latency", "election_time"}
+    assert counted(watching) == observes | more
+
+
 @pytest.mark.parametrize("observer", [zk.JAVA, "ours"])
 @pytest.mark.parametrize("voters", [zk.JAVA, "ours"])
 def test_observer(lab, quorum_kind, voters, observer):

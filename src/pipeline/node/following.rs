@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::observing::Master;
-use super::{Command, Cx, InFlight, LinkEvent, LogMark, Node, NodeSettings, Outputs, Role};
+use super::report::count_latency;
+use super::{Command, Cx, InFlight, LinkEvent, LogMark, Node, NodeSettings, Now, Outputs, Role};
 use crate::config::PeerAddress;
 use crate::hash::IdMap;
 use crate::pipeline::ConnId;
@@ -19,7 +20,7 @@ use crate::session::{LearnerSessionTracker, first_session_id};
 use crate::storage::LogCommand;
 use crate::tree::DataTree;
 use crate::wire::quorum::{QuorumPacket, SessionTouch, packet, write_touches};
-use crate::wire::{Id, Put, Txn, TxnRecord, code};
+use crate::wire::{Id, Put, Txn, TxnRecord, code, time_of};
 
 /// What a session of this server waits for, in the order of its requests.
 enum Waiting {
@@ -392,7 +393,8 @@ impl Node {
             }
             LearnerOutput::InstallSnapshot { zxid } => self.install_snapshot(zxid, out),
             LearnerOutput::Append { zxid, bytes } => {
-                self.metrics.learner_proposal_received_count.add(1);
+                let observer = following.observer;
+                self.count_proposal(observer, &bytes, cx.now);
                 if logs {
                     self.append(zxid, bytes, out);
                 } else {
@@ -424,10 +426,20 @@ impl Node {
         }
     }
 
+    fn count_proposal(&self, observer: bool, txn: &[u8], now: Now) {
+        self.metrics.learner_proposal_received_count.add(1);
+        if !observer {
+            let time = time_of(txn).unwrap_or_default();
+            count_latency(&self.metrics.proposal_latency, time, now);
+        }
+    }
+
     /// A transaction is committed: it is to be applied, and passed on to observers.
     fn on_committed(&mut self, record: TxnRecord, bytes: Arc<[u8]>, cx: Cx<'_>, out: &mut Outputs) {
         let Role::Following(following) = &mut self.role else { return };
         self.metrics.learner_commit_received_count.add(1);
+        let latency = &self.metrics.commit_propagation_latency;
+        count_latency(latency, record.header.time, cx.now);
         let origin = following.origin_of(&record);
         let (session, zxid) = (record.header.client_id, record.header.zxid);
         let reconfig = matches!(record.txn, Txn::Reconfig(_));
@@ -488,15 +500,18 @@ impl Node {
         let first_id = first_session_id(cx.now.wall, my_id);
         let sessions = LearnerSessionTracker::new(known, tick_ms, first_id, local_sessions);
         following.sessions = Some(sessions);
+        let took = cx.now.mono - following.started;
         log::info!(
             "FOLLOWING - serving in epoch {epoch:#x} under leader {} after {} ms",
             following.leader,
-            cx.now.mono - following.started
+            took
         );
         let mode = if following.observer {
+            self.metrics.observer_sync_time.add(took);
             self.masters.found(following.master);
             "observer"
         } else {
+            self.metrics.follower_sync_time.add(took);
             self.start_observer_master(epoch, cx, out);
             "follower"
         };

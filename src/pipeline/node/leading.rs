@@ -175,7 +175,7 @@ impl Node {
                 self.synchronize(link, sid, peer, cx, out)
             }
             LeaderOutput::Established { epoch } => self.established(epoch, cx, out),
-            LeaderOutput::Commit { zxid } => self.commit_upto(zxid),
+            LeaderOutput::Commit { zxid } => self.commit_upto(zxid, cx.now),
             LeaderOutput::LastSeenConfig(config) => self.see_config(config, cx, out),
             LeaderOutput::Activate { config, designated_leader } => {
                 // Who follows leaves, if another is to lead; then this server leaves, too.

@@ -80,6 +80,7 @@ impl Node {
     pub(super) fn start_looking(&mut self, cx: Cx<'_>, out: &mut Outputs) {
         self.role = Role::Looking;
         self.looking_since = cx.now.mono;
+        self.unavailable_since.get_or_insert(cx.now.mono);
         self.metrics.looking_count.add(1);
         self.report_role("", "election", out);
         self.show_config(cx);
@@ -113,8 +114,16 @@ impl Node {
         }
     }
 
-    /// Leader or follower of an established epoch: votes say so from now on (ZOOKEEPER-1732).
+    /// Leader or follower of an established epoch, and about to serve: votes say so from now on
+    /// (ZOOKEEPER-1732).
     pub(super) fn tell_election(&mut self, epoch: i64, cx: Cx<'_>, out: &mut Outputs) {
+        if let Some(since) = self.unavailable_since.take() {
+            let took = cx.now.mono - since;
+            self.metrics.unavailable_time.add(took);
+            if matches!(self.role, Role::Leading(_)) {
+                self.metrics.leader_unavailable_time.add(took);
+            }
+        }
         self.step_election(election::Event::EpochEstablished { epoch }, cx, out);
     }
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{Node, Role};
+use super::{Node, Now, Role};
 use crate::config::QuorumConfig;
-use crate::metrics::SummarySet;
+use crate::metrics::{Summary, SummarySet};
 use crate::session::SessionDump;
 use crate::wire::Txn;
 
@@ -87,6 +87,14 @@ impl Node {
             Role::Following(f) => f.sessions.as_ref().map(|s| s.dump()),
             Role::Draining { .. } | Role::Looking => None,
         }
+    }
+}
+
+/// Counts how long ago a transaction was made. The leader's clock may be ahead of ours: such a time
+/// says nothing. Java: `Request.logLatency`.
+pub(super) fn count_latency(latency: &Summary, made_at: i64, now: Now) {
+    if now.wall >= made_at {
+        latency.add(now.wall - made_at);
     }
 }
 
