@@ -181,9 +181,15 @@ impl LogFile {
         }))
     }
 
-    /// Is there a sector of zeros that begins after `from` and before `to`?
+    /// Is there a sector of zeros that begins after `from` and before `to`? The sector that `from`
+    /// is in was written before: it is untouched if all behind `from` in it is zeros. That says
+    /// nothing of the first four bytes of a record: they always are.
     fn has_untouched_sector(&mut self, from: u64, to: u64) -> Result<bool> {
         let mut sector = (from / SECTOR + 1) * SECTOR;
+        let head = sector.min(to) - from;
+        if head > 4 && self.view(from, head)?.iter().all(|b| *b == 0) {
+            return Ok(true);
+        }
         while sector < to {
             if self.view(sector, SECTOR)?.iter().all(|b| *b == 0) {
                 return Ok(true);

@@ -200,6 +200,25 @@ fn zookeeper_2560_a_write_that_lost_sectors_in_its_middle_is_cut_off() {
     assert!(error.contains("too much follows it for the last write"), "{error}");
 }
 
+/// The write began in a sector that was there before, and that sector did not arrive.
+#[test]
+fn a_write_that_lost_its_first_sector_is_cut_off() {
+    for head in 1..=20 {
+        // Record 2 begins so many bytes before a sector does.
+        let mem = disk();
+        let mut log = log(&mem, SMALL, 0);
+        log.append(1, &txn(1, 1024 - 16 - 13 - head));
+        log.append(2, &txn(2, 300));
+        log.commit().unwrap();
+        let intact = mem.peek(&path("log.1")).unwrap();
+        mem.poke(&path("log.1"), 1024 - head, &vec![0; head]);
+        let lost = mem.peek(&path("log.1")).unwrap() != intact;
+        assert_eq!(lost, head > 4, "a record begins with four zeros");
+        let zxids = read_after(&mem, None).unwrap_or_else(|e| panic!("{head}: {e}"));
+        assert_eq!(zxids.len(), if lost { 1 } else { 2 }, "{head}");
+    }
+}
+
 #[test]
 fn a_torn_end_is_fine_when_the_next_file_continues() {
     for cut in 16 + 53..16 + 2 * 53 {
