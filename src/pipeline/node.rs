@@ -28,6 +28,7 @@ use crate::metrics::ServerMetrics;
 use crate::quorum::Election;
 use crate::quorum::election;
 use crate::quorum::leader::{LinkId, SyncLimits};
+use crate::quorum::sync_plan::OnDisk;
 use crate::session::{LearnerSessionTracker, generate_password};
 use crate::storage::{LogCommand, SnapshotPolicy, Token};
 use crate::tree::{DataTree, DbState};
@@ -85,8 +86,8 @@ pub struct NodeSettings {
     /// `leaderServes`.
     pub leader_serves: bool,
     pub observers: ObserverSettings,
-    /// Newest on-disk log bytes that may be read instead of sending a snapshot, as a fraction of
-    /// the snapshot's size; negative: never.
+    /// How much of the logs on disk may be sent rather than a snapshot, in sizes of the newest
+    /// snapshot; negative: nothing.
     pub snapshot_size_factor: f64,
     /// `forceSnapshotSync`: learners get a snapshot whatever they have.
     pub force_snapshot_sync: bool,
@@ -177,6 +178,8 @@ pub enum LinkEvent {
         zxid: i64,
         tree: Box<DataTree>,
     },
+    /// What [`LinkCommand::SearchLog`] has found.
+    LogSearched(Option<OnDisk>),
     /// Part of a long transfer was read or written.
     Progress,
     /// The link is of no use any more. Nothing follows.

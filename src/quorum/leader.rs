@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::learners::{self, Learner, Learners, Stage, Word};
+use super::sync_plan::OnDisk;
 use super::verifier::QuorumVerifier;
 use crate::config::{PeerAddress, QuorumConfig};
 use crate::wire::quorum::{
@@ -68,11 +69,18 @@ pub enum LeaderOutput {
     SetAcceptedEpoch(i64),
     /// Make the epoch durable, then call [`LeaderCore::current_epoch_durable`].
     SetCurrentEpoch(i64),
+    /// See whether the disk is needed for a learner whose log ends at `peer`, and what it has;
+    /// then call [`LeaderCore::history_found`].
+    FindHistory {
+        link: LinkId,
+        peer: i64,
+    },
     /// Queue DIFF, TRUNC or SNAP and what goes with it, for a learner whose log ends at `peer`.
     Synchronize {
         link: LinkId,
         sid: i64,
         peer: i64,
+        disk: Option<OnDisk>,
     },
     /// A quorum is synchronised: serve clients; the first transaction is `epoch_start + 1`.
     Established {
@@ -231,6 +239,11 @@ impl LeaderCore {
 
     pub fn is_established(&self) -> bool {
         self.phase == Phase::Broadcast
+    }
+
+    /// Everything up to this zxid is durable in this server's own log.
+    pub fn logged_upto(&self) -> i64 {
+        self.logged
     }
 
     pub fn last_proposed(&self) -> i64 {
@@ -448,7 +461,7 @@ impl LeaderCore {
                 }
                 self.try_finish_epoch(now, out);
             }
-            _ => self.synchronize(link, out),
+            _ => self.find_history(link, out),
         }
         Ok(())
     }
@@ -464,20 +477,33 @@ impl LeaderCore {
         out.push(LeaderOutput::SetCurrentEpoch(self.epoch));
         let waiting: Vec<LinkId> = self.links(|l| matches!(l.stage, Stage::AwaitsSync { .. }));
         for link in waiting {
-            self.synchronize(link, out);
+            self.find_history(link, out);
         }
     }
 
     // ---- synchronisation -------------------------------------------------------------------
 
-    /// Queues everything a learner lacks and from here on forwards what happens: sync packets,
-    /// then (participants) what is proposed and not committed, then NEWLEADER (Q-53b).
-    fn synchronize(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+    fn find_history(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let Stage::AwaitsSync { peer } = learner.stage else { return };
+        learner.stage = Stage::AwaitsHistory { peer };
+        out.push(LeaderOutput::FindHistory { link, peer });
+    }
+
+    /// Queues everything a learner lacks and from here on forwards what happens: sync packets,
+    /// then (participants) what is proposed and not committed, then NEWLEADER (Q-53b).
+    /// `disk`: what it has that memory has not, if it was searched.
+    pub fn history_found(
+        &mut self,
+        link: LinkId,
+        disk: Option<OnDisk>,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let Stage::AwaitsHistory { peer } = learner.stage else { return };
         learner.stage = Stage::Syncing;
         let (sid, observer) = (learner.sid, learner.observer);
-        out.push(LeaderOutput::Synchronize { link, sid, peer });
+        out.push(LeaderOutput::Synchronize { link, sid, peer, disk });
         if !observer {
             for o in &self.outstanding {
                 out.push(LeaderOutput::Send { link, packet: o.proposal.clone() });

@@ -27,6 +27,8 @@ pub(super) enum Stage {
     /// ACKEPOCH is here. A leader awaits a quorum of them, an observer master that it has the
     /// learner's last logged zxid, `peer`, itself.
     AwaitsSync { peer: i64 },
+    /// What the logs on disk have for it is being looked for.
+    AwaitsHistory { peer: i64 },
     /// The sync packets and NEWLEADER are queued; its ACK is awaited.
     Syncing,
     /// It acknowledged NEWLEADER; a quorum of such is awaited.

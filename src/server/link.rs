@@ -5,15 +5,16 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
 use crate::pipeline::node::{LinkCommand, LinkEvent};
 use crate::quorum::leader::LinkId;
-use crate::storage::log_reader::LogCursor;
-use crate::storage::{SharedDisk, snapshot};
+use crate::quorum::sync_plan::OnDisk;
+use crate::storage::log_range::{self, LogRange, Wanted};
+use crate::storage::log_reader::RawTxn;
+use crate::storage::{Layout, SharedDisk, snapshot};
 use crate::tree::{DataTree, TreeOptions};
 use crate::wire::quorum::{QuorumPacket, packet};
 use crate::wire::{DecodeError, Reader, Record};
@@ -32,7 +33,7 @@ pub struct LinkSettings {
     pub max_record: usize,
     pub write_timeout: Duration,
     pub disk: SharedDisk,
-    pub log_dir: PathBuf,
+    pub layout: Layout,
     pub tree_options: TreeOptions,
 }
 
@@ -162,35 +163,46 @@ impl<F: Fn(LinkId, LinkEvent)> Writer<F> {
                 out.write_all(&snap.to_bytes())?;
                 snapshot::write_stream(&tree, &mut out, &mut |_| {})
             }
+            LinkCommand::SearchLog(wanted) => {
+                let found = self.search_log(wanted);
+                (self.report)(self.id, LinkEvent::LogSearched(found));
+                Ok(())
+            }
             LinkCommand::LogRange { after, upto } => self.write_range(after, upto),
         }
     }
 
+    /// A log that cannot be read is no reason to send nothing: there is the snapshot.
+    fn search_log(&self, wanted: Wanted) -> Option<OnDisk> {
+        let LinkSettings { disk, layout, .. } = &self.settings;
+        let mut progress = || (self.report)(self.id, LinkEvent::Progress);
+        let found = log_range::find(&**disk, layout, wanted, &mut progress).unwrap_or_else(|e| {
+            log::warn!("link {}: no transactions from the logs: {e}", self.id);
+            None
+        });
+        found.map(|floor| OnDisk { floor, upto: wanted.upto })
+    }
+
     fn write_range(&mut self, after: i64, upto: i64) -> io::Result<()> {
-        let disk = &*self.settings.disk;
-        let cursor =
-            LogCursor::at(disk, &self.settings.log_dir, after).map_err(io::Error::other)?;
-        let Some(mut cursor) = cursor else {
-            return Err(io::Error::other(format!("the logs do not hold {after:#x}")));
+        let LinkSettings { disk, layout, .. } = &self.settings;
+        let mut progress = || (self.report)(self.id, LinkEvent::Progress);
+        let range = LogRange::seek(&**disk, layout, (after, upto), &mut progress);
+        let range = range.map_err(io::Error::other)?.filter(|range| range.floor() == after);
+        let Some(mut range) = range else {
+            return Err(io::Error::other(format!("the logs hold {after:#x} no more")));
         };
         let mut batch = Vec::new();
-        let mut last = after;
-        while last < upto && cursor.advance(disk).map_err(io::Error::other)? {
-            let record = cursor.record();
-            QuorumPacket::new(packet::PROPOSAL, record.zxid, record.bytes).write(&mut batch);
-            QuorumPacket::bare(packet::COMMIT, record.zxid).write(&mut batch);
-            last = record.zxid;
+        while range.advance(&**disk).map_err(io::Error::other)? {
+            let RawTxn { zxid, bytes } = range.record();
+            QuorumPacket::new(packet::PROPOSAL, zxid, bytes).write(&mut batch);
+            QuorumPacket::bare(packet::COMMIT, zxid).write(&mut batch);
             if batch.len() > 1 << 20 {
-                self.output.write_all(&batch)?;
+                (&self.output).write_all(&batch)?;
                 batch.clear();
-                (self.report)(self.id, LinkEvent::Progress);
+                progress();
             }
         }
-        if last != upto {
-            let why = format!("the logs end at {last:#x}, promised were {upto:#x}");
-            return Err(io::Error::other(why));
-        }
-        self.output.write_all(&batch)
+        (&self.output).write_all(&batch)
     }
 }
 

@@ -301,7 +301,7 @@ fn start_peers(
         max_record: config.jute_max_record() as usize,
         write_timeout: Duration::from_millis(sync_ms),
         disk: Arc::clone(&storage.disk),
-        log_dir: storage.layout.log_dir(),
+        layout: storage.layout.clone(),
         tree_options: storage.recovery.tree,
     };
     Peers::start(config, settings, events.clone())

@@ -313,15 +313,14 @@ impl LogCursor {
         Ok(Self::over(files_after(&files, after.unwrap_or(-1)), after))
     }
 
-    /// On the transaction `zxid` itself, so that what `advance` finds is what a learner that has
-    /// `zxid` lacks. `None` if the logs do not hold it: histories may have parted before.
+    /// On the transaction `zxid` itself; `None` if the logs do not hold it.
     pub fn at(disk: &dyn Disk, dir: &Path, zxid: i64) -> Result<Option<Self>> {
         let mut cursor = Self::after(disk, dir, Some(zxid - 1))?;
         let found = cursor.advance(disk)? && cursor.record().zxid == zxid;
         Ok(found.then_some(cursor))
     }
 
-    fn over(files: &[(i64, PathBuf)], after: Option<i64>) -> Self {
+    pub(super) fn over(files: &[(i64, PathBuf)], after: Option<i64>) -> Self {
         let files = files.iter().map(|(_, path)| path.clone()).collect();
         Self { files, current: None, records: 0, finished: Vec::new(), after, last: None }
     }

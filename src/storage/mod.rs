@@ -11,6 +11,7 @@ pub mod disk;
 pub mod epoch;
 pub mod error;
 pub mod layout;
+pub mod log_range;
 pub mod log_reader;
 pub mod log_worker;
 pub mod mem_disk;

@@ -10,7 +10,7 @@ use super::adler::adler32;
 use super::disk::{Disk, DiskFile, Existing, SharedDisk};
 use super::error::{Result, StorageError};
 use super::layout;
-use super::log_reader::{END_OF_RECORD, HEADER, LogFile, files_after, follows, log_files};
+use super::log_reader::{END_OF_RECORD, HEADER, LogFile, follows, log_files};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
@@ -249,14 +249,4 @@ fn offset_after(disk: &dyn Disk, path: &Path, zxid: i64) -> Result<u64> {
         }
     }
     Ok(file.position())
-}
-
-/// Bytes of the files that hold the transactions after `zxid`, padding included.
-pub fn size_after(disk: &dyn Disk, dir: &Path, zxid: i64) -> Result<u64> {
-    let files = log_files(disk, dir)?;
-    let mut bytes = 0;
-    for (_, path) in files_after(&files, zxid) {
-        bytes += LogFile::open(disk, path)?.size();
-    }
-    Ok(bytes)
 }

@@ -129,14 +129,48 @@ def test_every_way(lab, pair):
     assert_one_tree(ensemble, paths)
 
 
-def test_transactions_from_the_leaders_disk(lab, quorum_kind):
-    """A Java leader sends from its log what it has no longer in memory."""
-    ensemble = begin(lab, [quorum_kind, zk.JAVA, zk.JAVA])
+# A Java leader keeps 500 at least.
+FEW_KEPT = "-Dzookeeper.commitLogCount=20"
+MANY = [f"/many-{n}" for n in range(700)]
+
+
+@pytest.mark.parametrize("factor, way", [("0.33", "DIFF"), ("-1", "SNAP")])
+def test_transactions_from_the_leaders_disk(lab, pair, factor, way):
+    """The leader sends from its log what it has no longer in memory, unless it is told not to."""
+    leading, learning = pair
+    flags = [FEW_KEPT, f"-Dzookeeper.snapshotSizeFactor={factor}"]
+    ensemble = begin(lab, [learning, leading, leading], flags)
     leader, learner = ensemble.leader(), ensemble[1]
     writer = tree.client(leader)
     put(writer, "/before")
     learner.kill()
-    many = [f"/many-{n}" for n in range(700)]
-    put_many(writer, many)
-    assert comes_back(leader, learner) == "DIFF"
-    assert_one_tree(ensemble, ["/before", *many])
+    put_many(writer, MANY)
+    paths = ["/before", *MANY]
+    if learning == zk.OLD_JAVA:
+        # Writes that go on make it log all of it twice (ZOOKEEPER-4394).
+        assert comes_back(leader, learner) == way
+    else:
+        with Writer(leader, "during-sync") as during_sync:
+            assert comes_back(leader, learner) == way
+        paths += during_sync.paths
+    assert_one_tree(ensemble, paths)
+    learner.kill()
+    learner.start()
+    assert_one_tree(ensemble, paths)
+
+
+@pytest.mark.parametrize("learning", ["ours", "java"])
+def test_truncated_and_then_from_the_leaders_disk(lab, quorum_kind, learning):
+    """Ours, only: Java sends a snapshot to whom it would have to truncate to an earlier epoch."""
+    learning = quorum_kind if learning == "ours" else zk.JAVA
+    ensemble = begin(lab, [quorum_kind, quorum_kind, learning], [FEW_KEPT])
+    learner = ensemble[3]
+    put(tree.client(ensemble[1]), "/before")
+    leader = lead_without_followers(ensemble)
+    put_many(tree.client(leader), MANY)
+    assert comes_back(leader, learner) == "TRUNC"
+    assert tree.client(learner).call(wire.EXISTS, string("/lost-0") + flag(False)) == -101
+    assert_one_tree(ensemble, ["/before", *MANY])
+    learner.kill()
+    learner.start()
+    assert_one_tree(ensemble, ["/before", *MANY])

@@ -42,6 +42,8 @@ coverage! {
     leaders: 200,
     diffs: 100,
     truncs: 5,
+    log_searches: 50,
+    diffs_from_disk: 50,
     snaps: 50,
     observer_masters: 50,
     kills: 50,

@@ -52,6 +52,8 @@ pub struct Knobs {
     pub think: u64,
     /// Transactions in memory for DIFF.
     pub ring: usize,
+    /// How much of the logs may be sent rather than a snapshot: mostly all.
+    pub size_factor: f64,
     pub snap_count: i64,
     /// Bytes after which a log file is full; 0: never.
     pub log_limit: u64,
@@ -91,6 +93,7 @@ impl Knobs {
             depth: rng.range(1, 8) as usize,
             think: rng.pick(&[5_000, 20_000, 60_000]),
             ring: rng.pick(&[1, 2, 3, 5, 10, 40, 500]),
+            size_factor: rng.pick(&[0.0, 0.0, 0.33, -1.0]),
             snap_count: rng.pick(&[4, 8, 20, 60, 1_000]),
             log_limit: rng.pick(&[0, 0, 600, 3_000]),
             preallocate: rng.pick(&[0, 1_024, 8_192]),

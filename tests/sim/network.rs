@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use ironkeeper::pipeline::node::{Event, LearnerPort, LinkCommand, LinkEvent};
 use ironkeeper::quorum::leader::LinkId;
-use ironkeeper::storage::log_reader::LogCursor;
-use ironkeeper::storage::snapshot;
+use ironkeeper::quorum::sync_plan::OnDisk;
+use ironkeeper::storage::log_range::{self, LogRange, Wanted};
+use ironkeeper::storage::{StorageError, snapshot};
 use ironkeeper::wire::election::Notification;
 use ironkeeper::wire::quorum::packet;
 use ironkeeper::wire::{QuorumPacket, Reader, Record};
@@ -109,7 +110,17 @@ impl World {
                 self.coverage.snaps += 1;
                 vec![Item::Snapshot { zxid: tree.last_zxid(), bytes }]
             }
-            LinkCommand::LogRange { after, upto } => self.log_range(s, after, upto),
+            LinkCommand::SearchLog(wanted) => return self.search_log(s, link, wanted),
+            LinkCommand::LogRange { after, upto } => match self.log_range(s, after, upto) {
+                Ok(items) => items,
+                Err(error) => {
+                    trace!(self.now, "[{}] link {link:#x}: {error}", s + 1);
+                    return match error.contains("power") {
+                        true => self.disk_failed(s, &error),
+                        false => self.cut_wire(wire),
+                    };
+                }
+            },
             LinkCommand::Close => {
                 p.links.remove(&link);
                 self.closed(s, inc, link, "closed here");
@@ -138,20 +149,39 @@ impl World {
         self.move_on(wire, end);
     }
 
-    fn log_range(&self, s: usize, after: i64, upto: i64) -> Vec<Item> {
-        let disk = self.servers[s].disk.shared();
-        let dir = self.servers[s].log_dir();
-        let mut cursor = LogCursor::after(&*disk, &dir, Some(after)).expect("readable logs");
+    fn search_log(&mut self, s: usize, link: LinkId, wanted: Wanted) {
+        let (disk, layout) = (self.servers[s].disk.shared(), self.servers[s].layout());
+        let found = match log_range::find(&*disk, &layout, wanted, &mut || {}) {
+            Ok(floor) => floor.map(|floor| OnDisk { floor, upto: wanted.upto }),
+            Err(error) if error.to_string().contains("power") => {
+                return self.disk_failed(s, &error.to_string());
+            }
+            Err(error) => {
+                trace!(self.now, "[{}] link {link:#x}: {error}", s + 1);
+                None
+            }
+        };
+        trace!(self.now, "[{}] link {link:#x}: {wanted:x?}, on disk is {found:x?}", s + 1);
+        self.coverage.log_searches += 1;
+        let (inc, delay) = (self.servers[s].inc, self.delay(self.knobs.log_delay));
+        let event = Event::Link { link, event: LinkEvent::LogSearched(found) };
+        self.after(delay, Action::Post { s, inc, event });
+    }
+
+    fn log_range(&mut self, s: usize, after: i64, upto: i64) -> Result<Vec<Item>, String> {
+        let (disk, layout) = (self.servers[s].disk.shared(), self.servers[s].layout());
+        let says = |error: StorageError| error.to_string();
+        let range = LogRange::seek(&*disk, &layout, (after, upto), &mut || {}).map_err(says)?;
+        let mut range = range.filter(|range| range.floor() == after).ok_or("purged meanwhile")?;
         let mut items = Vec::new();
-        let mut last = after;
-        while last < upto && cursor.advance(&*disk).expect("readable logs") {
-            let record = cursor.record();
-            last = record.zxid;
-            items.push(Item::Packet(QuorumPacket::new(packet::PROPOSAL, last, record.bytes)));
-            items.push(Item::Packet(QuorumPacket::bare(packet::COMMIT, last)));
+        while range.advance(&*disk).map_err(says)? {
+            let record = range.record();
+            let proposal = QuorumPacket::new(packet::PROPOSAL, record.zxid, record.bytes);
+            items.push(Item::Packet(proposal));
+            items.push(Item::Packet(QuorumPacket::bare(packet::COMMIT, record.zxid)));
         }
-        assert_eq!(last, upto, "the logs of server {} end at {last:#x}", s + 1);
-        items
+        self.coverage.diffs_from_disk += 1;
+        Ok(items)
     }
 
     fn move_on(&mut self, wire: u64, dir: usize) {

@@ -128,8 +128,8 @@ impl Server {
         self.storage.recovery.tree
     }
 
-    pub fn log_dir(&self) -> std::path::PathBuf {
-        self.storage.layout.log_dir()
+    pub fn layout(&self) -> Layout {
+        self.storage.layout.clone()
     }
 
     /// The process of this incarnation, if it still lives.
@@ -193,7 +193,7 @@ fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
             election_delay_ms: rng.pick(&[0, 20, 200]),
             log: true,
         },
-        snapshot_size_factor: -1.0,
+        snapshot_size_factor: knobs.size_factor,
     }
 }
 
@@ -561,7 +561,7 @@ impl World {
     }
 
     /// The only disk error there is: the power goes in the midst of an operation.
-    fn disk_failed(&mut self, s: usize, error: &str) {
+    pub fn disk_failed(&mut self, s: usize, error: &str) {
         assert!(error.contains("power"), "server {}: {error}", s + 1);
         self.coverage.crashes_in_disk_op += 1;
         let unsynced = self.some_unsynced();

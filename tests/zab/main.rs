@@ -13,7 +13,8 @@
 //!   revalidated session (valid|expired) (observer|client)
 //!   accepted-durable  current-durable  tree-ready  logged zxid  tick ms  end
 //!   connect link  disconnect link  propose zxid
-//!   plan peer=zxid ring=zxid,zxid last=zxid [disk=zxid]
+//!   found link [disk=zxid..zxid]    what was looked for on disk
+//!   plan peer=zxid ring=zxid,zxid last=zxid [disk=zxid..zxid]
 
 use std::fmt::Write;
 use std::fs;
@@ -26,7 +27,7 @@ use ironkeeper::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, L
 use ironkeeper::quorum::observer_master::{
     ObserverMasterCore, ObserverMasterOutput, ObserverMasterSettings,
 };
-use ironkeeper::quorum::sync_plan::{History, RingView, SyncPlan, sync_plan};
+use ironkeeper::quorum::sync_plan::{History, OnDisk, RingView, Source, SyncPlan, sync_plan};
 use ironkeeper::wire::quorum::{ForwardedRequest, LearnerInfo, PROTOCOL_VERSION, packet};
 use ironkeeper::wire::{
     QuorumPacket, Record, Txn, TxnHeader, TxnRecord, code, counter_of, epoch_of,
@@ -152,8 +153,12 @@ fn show_leader(output: &LeaderOutput) -> String {
         LeaderOutput::Close { link, reason } => format!("close {link}: {reason}"),
         LeaderOutput::SetAcceptedEpoch(epoch) => format!("keep accepted epoch {epoch}"),
         LeaderOutput::SetCurrentEpoch(epoch) => format!("keep current epoch {epoch}"),
-        LeaderOutput::Synchronize { link, peer, .. } => {
-            format!("synchronize {link} from {}", shown(*peer))
+        LeaderOutput::FindHistory { link, peer } => {
+            format!("find the history of {link} from {}", shown(*peer))
+        }
+        LeaderOutput::Synchronize { link, peer, disk, .. } => {
+            let disk = disk.map(|d| format!(", on disk {}..{}", shown(d.floor), shown(d.upto)));
+            format!("synchronize {link} from {}{}", shown(*peer), disk.unwrap_or_default())
         }
         LeaderOutput::Established { epoch } => format!("established in epoch {epoch}"),
         LeaderOutput::Commit { zxid } => format!("apply up to {}", shown(*zxid)),
@@ -353,9 +358,15 @@ fn leader_event(core: &mut LeaderCore, words: &Words<'_>, now: i64, out: &mut Ve
         "current-durable" => core.current_epoch_durable(now, out),
         "tick" => core.tick(now, out),
         "sync" => core.sync(link(1), out),
+        "found" => core.history_found(link(1), on_disk(words), out),
         _ if words.at(1) == ">" => core.packet(link(0), read_packet(words, 2), now, out),
         other => panic!("{other} is nothing that happens to a leader"),
     }
+}
+
+fn on_disk(words: &Words<'_>) -> Option<OnDisk> {
+    let (floor, upto) = words.get("disk")?.split_once("..").expect("floor..upto");
+    Some(OnDisk { floor: zxid(floor), upto: zxid(upto) })
 }
 
 fn plan(words: &Words<'_>) -> String {
@@ -363,18 +374,19 @@ fn plan(words: &Words<'_>) -> String {
         words.get("ring").into_iter().flat_map(|r| r.split(',')).map(zxid).collect();
     let zxid_at = |i: usize| ring[i];
     let view = RingView { len: ring.len(), zxid_at: &zxid_at };
-    let disk_from = words.get("disk").map(zxid);
-    let history = History { ring: &view, last: words.zxid("last"), disk_from };
-    let from = |n: usize| match ring.get(n) {
-        Some(zxid) => format!("send from {}", shown(*zxid)),
-        None => "send nothing".into(),
+    let history = History { ring: &view, last: words.zxid("last"), disk: on_disk(words) };
+    let send = |from| match from {
+        Source::Disk { after, upto } => {
+            format!("send from disk after {} up to {}, then the ring", shown(after), shown(upto))
+        }
+        Source::Ring(n) => match ring.get(n) {
+            Some(zxid) => format!("send from {}", shown(*zxid)),
+            None => "send nothing".into(),
+        },
     };
     match sync_plan(words.zxid("peer"), history) {
-        SyncPlan::Diff { ring_from } => format!("DIFF, {}", from(ring_from)),
-        SyncPlan::DiffFromDisk { after } => format!("DIFF from disk after {}", shown(after)),
-        SyncPlan::Trunc { zxid, ring_from } => {
-            format!("TRUNC to {}, {}", shown(zxid), from(ring_from))
-        }
+        SyncPlan::Diff { from } => format!("DIFF, {}", send(from)),
+        SyncPlan::Trunc { zxid, from } => format!("TRUNC to {}, {}", shown(zxid), send(from)),
         SyncPlan::Snap => "SNAP".into(),
     }
 }

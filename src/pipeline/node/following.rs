@@ -336,6 +336,8 @@ impl Node {
                 let snap = QuorumPacket::bare(packet::SNAP, zxid);
                 following.with_core(|core, core_out| core.packet(snap, cx.now.mono, core_out));
             }
+            // Nothing was asked.
+            LinkEvent::LogSearched(_) => {}
             LinkEvent::Progress => following.with_core(|core, _| core.progress(cx.now.mono)),
             LinkEvent::Closed { reason } => {
                 self.step_down(&format!("link to the leader: {reason}"), out);

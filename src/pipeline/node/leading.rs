@@ -9,8 +9,11 @@ use crate::pipeline::commit::{Origin, Work};
 use crate::quorum::leader::{
     LeaderCore, LeaderOutput, LeaderSettings, LinkId, StateSummary, SyncKind,
 };
-use crate::quorum::sync_plan::{History, RingView, SyncPlan, sync_plan};
+use crate::quorum::sync_plan::{
+    History, OnDisk, RingView, Source, SyncPlan, needs_disk, sync_plan,
+};
 use crate::session::Owner;
+use crate::storage::log_range::Wanted;
 use crate::wire::quorum::{QuorumPacket, packet};
 use crate::wire::{code, epoch_start};
 
@@ -112,6 +115,7 @@ impl Node {
                         self.on_learner_packets(link, packets, cx, out);
                     }
                     LinkEvent::Progress => core.progress(link, cx.now.mono),
+                    LinkEvent::LogSearched(found) => core.history_found(link, found, core_out),
                     LinkEvent::Closed { reason } => {
                         log::info!("learner's link {link} is closed: {reason}");
                         core.disconnected(link, core_out);
@@ -171,8 +175,9 @@ impl Node {
                 self.set_current_epoch(epoch, out);
                 self.report_role("", "synchronization", out);
             }
-            LeaderOutput::Synchronize { link, sid, peer } => {
-                self.synchronize(link, sid, peer, cx, out)
+            LeaderOutput::FindHistory { link, peer } => self.find_history(link, peer, cx, out),
+            LeaderOutput::Synchronize { link, sid, peer, disk } => {
+                self.synchronize(link, sid, (peer, disk), cx, out);
             }
             LeaderOutput::Established { epoch } => self.established(epoch, cx, out),
             LeaderOutput::Commit { zxid } => self.commit_upto(zxid, cx.now),
@@ -239,13 +244,32 @@ impl Node {
         }
     }
 
+    /// Lets the link look into the logs on disk for a learner who lacks more than memory has.
+    fn find_history(&mut self, link: LinkId, peer: i64, cx: Cx<'_>, out: &mut Outputs) {
+        let ring = self.stage.ring();
+        let mut waiting = self.ready.iter().filter_map(Work::txn).map(|(zxid, _)| zxid);
+        let first = match ring.is_empty() {
+            true => waiting.next().unwrap_or(cx.db.tree.last_zxid() + 1),
+            false => ring.zxid_at(0),
+        };
+        let Role::Leading(leading) = &mut self.role else { return };
+        let (upto, size_factor) = (leading.core.logged_upto(), self.settings.snapshot_size_factor);
+        let may = size_factor >= 0.0 && !self.settings.force_snapshot_sync;
+        if may && needs_disk(peer, first, upto) {
+            out.link(link, LinkCommand::SearchLog(Wanted { peer, upto, size_factor }));
+        } else {
+            leading.core.history_found(link, None, &mut leading.out);
+        }
+    }
+
     /// Queues what a learner lacks whose log ends at `peer`. The history is the ring and, behind
-    /// it, what is committed and waits for [`Node::commit`] (Java's `toBeApplied`).
+    /// it, what is committed and waits for [`Node::commit`] (Java's `toBeApplied`); ahead of it,
+    /// what was found on disk.
     pub(super) fn synchronize(
         &mut self,
         link: LinkId,
         sid: i64,
-        peer: i64,
+        (peer, disk): (i64, Option<OnDisk>),
         cx: Cx<'_>,
         out: &mut Outputs,
     ) {
@@ -259,9 +283,9 @@ impl Node {
         let last = unapplied.last().map_or(applied, |(zxid, _)| *zxid);
         let plan = match self.settings.force_snapshot_sync {
             true => SyncPlan::Snap,
-            false => sync_plan(peer, History { ring: &view, last, disk_from: None }),
+            false => sync_plan(peer, History { ring: &view, last, disk }),
         };
-        log::info!("server {sid} is at {peer:#x}, we are at {last:#x}: {plan:?}");
+        log::info!("server {sid} is at {peer:#x}, we are at {last:#x}: {plan:x?}");
         let kind = match plan {
             SyncPlan::Snap => SyncKind::Snapshot,
             _ => SyncKind::Transactions,
@@ -269,30 +293,26 @@ impl Node {
         if !self.role.begin_sync(link, kind, out) {
             return;
         }
+        let mut transactions = |kind, zxid, from| {
+            self.metrics.diff_count.add(1);
+            out.send(link, &QuorumPacket::bare(kind, zxid));
+            match from {
+                Source::Ring(from) => from,
+                Source::Disk { after, upto } => {
+                    out.link(link, LinkCommand::LogRange { after, upto });
+                    0
+                }
+            }
+        };
         let from = match plan {
-            SyncPlan::Diff { ring_from } => {
-                out.send(link, &QuorumPacket::bare(packet::DIFF, last));
-                ring_from
-            }
-            SyncPlan::DiffFromDisk { after } => {
-                out.send(link, &QuorumPacket::bare(packet::DIFF, last));
-                let upto = if ring.is_empty() { applied } else { ring.zxid_at(0) - 1 };
-                out.link(link, LinkCommand::LogRange { after, upto });
-                0
-            }
-            SyncPlan::Trunc { zxid, ring_from } => {
-                out.send(link, &QuorumPacket::bare(packet::TRUNC, zxid));
-                ring_from
-            }
+            SyncPlan::Diff { from } => transactions(packet::DIFF, last, from),
+            SyncPlan::Trunc { zxid, from } => transactions(packet::TRUNC, zxid, from),
             SyncPlan::Snap => {
                 self.metrics.snap_count.add(1);
                 out.link(link, LinkCommand::Snapshot(cx.db.tree.freeze()));
                 ring.len()
             }
         };
-        if plan != SyncPlan::Snap {
-            self.metrics.diff_count.add(1);
-        }
         let in_ring = ring.from(from.min(ring.len())).map(|t| (t.zxid, Arc::clone(&t.bytes)));
         let behind = unapplied.iter().skip(from.saturating_sub(ring.len())).cloned();
         for (zxid, bytes) in in_ring.chain(behind) {

@@ -70,7 +70,7 @@ impl Node {
             ObserverMasterOutput::Send { link, packet } => out.send(link, &packet),
             ObserverMasterOutput::Close { link, reason } => close_learner(link, &reason, out),
             ObserverMasterOutput::Synchronize { link, sid, peer } => {
-                self.synchronize(link, sid, peer, cx, out);
+                self.synchronize(link, sid, (peer, None), cx, out);
             }
             ObserverMasterOutput::Forward(packet) => following.send(packet),
             ObserverMasterOutput::ForwardSync { link, packet } => {
@@ -96,6 +96,8 @@ impl Node {
             LinkEvent::Packets(packets) => packets.into_iter().try_for_each(|packet| {
                 self.as_observer_master(cx, out, |core, o| core.packet(link, packet, now, o))
             }),
+            // Nothing was asked.
+            LinkEvent::LogSearched(_) => Some(()),
             LinkEvent::Progress => {
                 self.as_observer_master(cx, out, |core, _| core.progress(link, now))
             }

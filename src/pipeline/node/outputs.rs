@@ -8,6 +8,7 @@ use crate::config::{Address, PeerAddress, QuorumConfig};
 use crate::pipeline::outbox::IoOutbox;
 use crate::quorum::leader::LinkId;
 use crate::storage::LogCommand;
+use crate::storage::log_range::Wanted;
 use crate::tree::FrozenTree;
 use crate::wire::Record;
 use crate::wire::election::Notification;
@@ -71,6 +72,8 @@ pub enum LinkCommand {
     Bytes(Vec<u8>),
     /// SNAP, the tree, the signature.
     Snapshot(FrozenTree),
+    /// Look whether the logs have what a learner lacks: [`super::LinkEvent::LogSearched`].
+    SearchLog(Wanted),
     /// PROPOSAL and COMMIT for every logged transaction with `after` < zxid ≤ `upto`.
     LogRange {
         after: i64,

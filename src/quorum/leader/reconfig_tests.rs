@@ -57,6 +57,13 @@ impl Scene {
 
     fn packet(&mut self, sid: i64, packet: QuorumPacket) {
         self.core.packet(sid as LinkId, packet, 0, &mut self.out);
+        // Nothing is on disk.
+        let wants = |o: &LeaderOutput| match o {
+            LeaderOutput::FindHistory { link, .. } => Some(*link),
+            _ => None,
+        };
+        let links: Vec<LinkId> = self.out.iter().filter_map(wants).collect();
+        links.into_iter().for_each(|link| self.core.history_found(link, None, &mut self.out));
     }
 
     fn ack(&mut self, sid: i64, zxid: i64) {
