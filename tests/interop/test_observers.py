@@ -1,10 +1,12 @@
 """Observers that learn from followers (observerMasterPort): ours from ours, ours from Java's and
 Java's from ours. Each server has an address of its own, since all masters have the same port."""
 
+import shutil
+
 import pytest
 import tree
 import zk
-from ensembles import assert_one_tree
+from ensembles import Loads, assert_one_tree
 from kazoo.client import KazooClient
 from test_roles import connect, exists, sees, write_through
 from tree import wire
@@ -117,6 +119,27 @@ def test_masters_come_and_go(masters):
     mine.end()
     tree.wait_gone(leader, "/by-observer")
     assert_one_tree(servers, ["/with-another-0", "/with-another-1", "/under-another-leader"])
+
+
+def test_observers_under_load(masters, long):
+    """What an observer is synchronised with, and what is passed on from there, leave no gap and
+    overlap in nothing: also after it has lost its master, or its disk."""
+    servers, watching = masters, masters[OBSERVER]
+    with Loads(servers) as loads:
+        for round_ in range(10 if long else 2):
+            watching.kill()
+            loads.advance(100)
+            if round_ % 2:
+                shutil.rmtree(watching.version_2)
+            watching.start()
+            loads.advance()
+            master = wait_master(servers)
+            master.kill()
+            loads.advance()
+            master.start()
+            wait_master(servers)
+        loads.assert_nobody_lost()
+    assert_one_tree(servers, loads.acknowledged())
 
 
 def test_reconfigurations_reach_observers(lab, kinds):

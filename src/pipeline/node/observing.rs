@@ -28,41 +28,47 @@ pub(super) struct Master {
     pub delay: i64,
 }
 
-/// The observer masters of a round that are not tried yet.
+/// A follower serves observers only once it is synchronised itself, so a round may be in vain. The
+/// leader, whose load the followers are to take, has its turn at the end of every third round only.
+const ROUNDS_TO_LEADER: u32 = 3;
+
+/// The servers that an observer tries one after the other, round by round.
 #[derive(Debug, Default)]
 pub(super) struct MasterChoice {
-    /// The next one last; `None` between two rounds.
-    untried: Option<Vec<i64>>,
-    /// The round before this one was in vain.
-    exhausted: bool,
+    /// Those of this round that are left, the next one last; `None` is the leader.
+    untried: Vec<Option<i64>>,
+    /// Rounds begun since this observer was served last.
+    rounds: u32,
     /// Whom this observer learned from last.
     last: Option<i64>,
 }
 
 impl MasterChoice {
-    /// Another one of the followers, or `None` when all were tried in this round.
+    /// The next one: one of these followers, or `None` for the leader.
     fn next(&mut self, followers: &[i64], random: u64) -> Option<i64> {
-        let last = self.last;
-        let untried = self.untried.get_or_insert_with(|| {
-            let mut round = followers.to_vec();
-            shuffle(&mut round, random);
-            // Whom it has lost just now it asks at last.
-            round.sort_by_key(|sid| Some(*sid) != last);
-            round
-        });
-        while let Some(sid) = untried.pop() {
-            if followers.contains(&sid) {
-                return Some(sid);
+        loop {
+            match self.untried.pop() {
+                Some(Some(sid)) if !followers.contains(&sid) => {}
+                Some(choice) => return choice,
+                None => self.begin_round(followers, random),
             }
         }
-        self.untried = None;
-        self.exhausted = true;
-        None
+    }
+
+    fn begin_round(&mut self, followers: &[i64], random: u64) {
+        self.rounds += 1;
+        let mut round = followers.to_vec();
+        shuffle(&mut round, random);
+        // Whom it has lost just now it asks at last.
+        round.sort_by_key(|sid| Some(*sid) != self.last);
+        let leader = round.is_empty() || self.rounds % ROUNDS_TO_LEADER == 0;
+        self.untried = leader.then_some(None).into_iter().collect();
+        self.untried.extend(round.into_iter().map(Some));
     }
 
     /// Whether the next one begins a round after one in vain.
     fn begins_again(&self) -> bool {
-        self.untried.is_none() && self.exhausted
+        self.untried.is_empty() && self.rounds > 0
     }
 
     /// The server that was tried serves this observer.
@@ -116,21 +122,19 @@ impl Node {
 mod tests {
     use super::*;
 
-    /// Rounds of a choice until the leader is asked.
-    fn round(choice: &mut MasterChoice, followers: &[i64], random: u64) -> Vec<i64> {
-        std::iter::from_fn(|| choice.next(followers, random)).collect()
-    }
-
     #[test]
-    fn every_follower_is_tried_before_the_leader() {
+    fn all_followers_in_all_orders_and_the_leader_in_every_third_round() {
         let mut choice = MasterChoice::default();
         let mut orders = std::collections::BTreeSet::new();
-        for random in 0..100 {
+        for random in 0..300 {
             assert_eq!(choice.begins_again(), random > 0, "a delay behind each round in vain");
-            let mut order = round(&mut choice, &[1, 2, 3], random);
-            orders.insert(order.clone());
+            let mut order = [0; 3].map(|_| choice.next(&[1, 2, 3], random).unwrap());
+            orders.insert(order);
             order.sort_unstable();
             assert_eq!(order, [1, 2, 3]);
+            if random % 3 == 2 {
+                assert_eq!(choice.next(&[1, 2, 3], random), None);
+            }
         }
         assert_eq!(orders.len(), 6, "all orders occur: {orders:?}");
     }
@@ -142,7 +146,8 @@ mod tests {
             choice.next(&[1, 2, 3], random);
             choice.found(2);
             assert!(!choice.begins_again());
-            assert_eq!(round(&mut choice, &[1, 2, 3], random).last(), Some(&2));
+            let order = [0; 3].map(|_| choice.next(&[1, 2, 3], random).unwrap());
+            assert_eq!(order[2], 2);
         }
     }
 
@@ -150,8 +155,8 @@ mod tests {
     fn who_leads_or_votes_no_more_is_left_out() {
         let mut choice = MasterChoice::default();
         let first = choice.next(&[1, 2, 3], 7).unwrap();
-        assert_eq!(round(&mut choice, &[first], 7), []);
-        assert_eq!(choice.next(&[], 7), None);
+        assert_eq!(choice.next(&[first], 7), Some(first), "of the next round");
+        assert_eq!(choice.next(&[], 7), None, "there is nobody but the leader");
     }
 
     #[test]
