@@ -146,6 +146,30 @@ pub fn data_from(file: &impl AsRawFd, offset: u64) -> io::Result<Option<u64>> {
     }
 }
 
+/// Writes a part of a file from the system's memory to the medium, and waits for that. Unlike
+/// fdatasync it touches neither the file system's journal nor the medium's cache, for which others
+/// would have to wait, and so makes nothing durable.
+#[cfg(target_os = "linux")]
+pub fn write_back(file: &impl AsRawFd, offset: u64, len: u64) -> io::Result<()> {
+    const FLAGS: libc::c_uint = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let (offset, len) = (offset as libc::off64_t, len as libc::off64_t);
+    // SAFETY: no memory is passed; the descriptor is open as long as `file` is borrowed.
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, FLAGS) };
+    match io::Error::last_os_error() {
+        // Not every file system and sandbox knows it, and nobody relies on it.
+        e if result != 0 && e.kind() != io::ErrorKind::Unsupported => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Other systems write back as they see fit.
+#[cfg(not(target_os = "linux"))]
+pub fn write_back(_: &impl AsRawFd, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
 /// Raises the number of files this process may open to what the system allows.
 pub fn raise_file_limit() -> io::Result<u64> {
     // SAFETY: `limit` is a live rlimit for both calls.

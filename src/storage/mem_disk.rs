@@ -466,6 +466,10 @@ impl DiskFile for MemFile {
         self.change(Change::SetLen(len))
     }
 
+    fn write_back(&mut self, _: u64, _: u64) -> io::Result<()> {
+        self.state()?.check_power()
+    }
+
     fn sync_data(&mut self) -> io::Result<Duration> {
         let mut state = self.state()?;
         state.simple_op()?;

@@ -16,7 +16,7 @@ use crate::tree::{DataTree, FrozenTree, TreeOptions};
 /// A snapshot that is not valid after so many were tried ends the search (D-36).
 const TRIES: usize = 100;
 /// At most so many bytes of a snapshot wait in the system's memory, and a chunk.
-const SYNC_EVERY: u64 = 1 << 20;
+const SLICE: u64 = 512 << 10;
 /// Shorter files cannot be snapshots (D-35).
 const MIN_SIZE: u64 = 10;
 
@@ -111,7 +111,7 @@ pub fn save(
     let tmp = disk::tmp_name(&path);
     let mut write = || -> io::Result<u64> {
         let file = disk.create(&tmp, Existing::Replace)?;
-        let mut out = FileWriter { file, position: 0, synced: 0 };
+        let mut out = FileWriter { file, position: 0, written_back: 0 };
         write_to(&mut out, tree, options, pace)?;
         out.file.sync_data()?;
         disk.rename(&tmp, &path)?;
@@ -147,22 +147,23 @@ fn write_to(
     }
 }
 
-/// Syncs as it goes, lest an fsync of the transaction log wait until the medium has taken hundreds
-/// of megabytes at once.
+/// Writes back as it goes, lest an fsync of the transaction log wait until the medium has taken
+/// hundreds of megabytes at once.
 struct FileWriter {
     file: Box<dyn DiskFile>,
     position: u64,
-    /// How much is durable.
-    synced: u64,
+    /// How much has been written back.
+    written_back: u64,
 }
 
 impl Write for FileWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_at(self.position, bytes)?;
         self.position += bytes.len() as u64;
-        if self.position - self.synced >= SYNC_EVERY {
-            self.file.sync_data()?;
-            self.synced = self.position;
+        let waiting = self.position - self.written_back;
+        if waiting >= SLICE {
+            self.file.write_back(self.written_back, waiting)?;
+            self.written_back = self.position;
         }
         Ok(bytes.len())
     }
