@@ -125,11 +125,13 @@ def test_observers_under_load(masters, long):
     """What an observer is synchronised with, and what is passed on from there, leave no gap and
     overlap in nothing: also after it has lost its master, or its disk."""
     servers, watching = masters, masters[OBSERVER]
+    # Behind a fuzzy snapshot of Java's, an observer of Java's counts digests that differ.
+    exact = all(server.kind != zk.JAVA for server in list(servers)[:VOTERS])
     with Loads(servers) as loads:
         for round_ in range(10 if long else 2):
             watching.kill()
             loads.advance(100)
-            if round_ % 2:
+            if round_ % 2 and exact:
                 shutil.rmtree(watching.version_2)
             watching.start()
             loads.advance()
