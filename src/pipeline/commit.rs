@@ -64,6 +64,11 @@ pub enum Work {
         to: ReplyTo,
         err: ErrorCode,
     },
+    /// A request refused by this server alone (C-111): the answer has no zxid.
+    Dismiss {
+        to: ReplyTo,
+        err: ErrorCode,
+    },
     /// A read behind an earlier write of its own connection: its place is after that write and
     /// before the connection's next one (C-100).
     Read(Box<Read>),
@@ -160,6 +165,12 @@ impl CommitStage {
             }
             Work::Forget(conn) => {
                 db.split().1.remove_watcher(WatcherId(conn.0));
+                None
+            }
+            Work::Dismiss { to, err } => {
+                io.reply(to.conn, to.slot, 0, false, |out| {
+                    reply::error(out, to.xid, 0, err.code());
+                });
                 None
             }
             Work::Refuse { to, err } => {

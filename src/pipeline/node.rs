@@ -83,6 +83,8 @@ pub struct NodeSettings {
     pub container_check_ms: i64,
     pub container_max_per_minute: i64,
     pub container_max_never_used_ms: i64,
+    /// `enableEagerACLCheck`, of an ensemble's member.
+    pub eager_acl_check: bool,
     /// `leaderServes`.
     pub leader_serves: bool,
     pub observers: ObserverSettings,

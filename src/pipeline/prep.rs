@@ -6,6 +6,7 @@
 //! The order of checks is Java's, op by op, because clients see which error comes first.
 
 mod changes;
+mod eager;
 mod multi;
 mod ops;
 mod reconfig;
@@ -15,6 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use eager::eager_acl_check;
 pub use multi::creates_ephemeral;
 pub use reconfig::Ensemble;
 

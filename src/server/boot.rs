@@ -179,6 +179,7 @@ pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) ->
         container_check_ms: i64::from(config.container_check_interval_ms),
         container_max_per_minute: i64::from(config.container_max_per_minute),
         container_max_never_used_ms: config.container_max_never_used_interval_ms,
+        eager_acl_check: config.enable_eager_acl_check && config.distributed,
         leader_serves: config.leader_serves,
         observers: ObserverSettings {
             master_port: u16::try_from(config.observer_master_port).ok().filter(|port| *port > 0),

@@ -249,6 +249,37 @@ def sees(server, path):
 
 
 @pytest.mark.parametrize("members", [zk.JAVA, "ours"])
+def test_eager_acl_check(lab, quorum_kind, members):
+    """A member refuses what its own tree forbids: then there is no zxid in the answer (C-111)."""
+    kinds = [quorum_kind if members == "ours" else members] * 3
+    eager = [*tree.FLAGS, "-Dzookeeper.enableEagerACLCheck=true"]
+    servers = lab.ensemble(kinds, {"tickTime": 500, "initLimit": 20}, eager).start()
+    reader = [(1, "world", "anyone")]
+    write_through(servers.leader(), "/world")
+    for number, server in enumerate(servers):
+        owner = connect(server)
+        top = f"/by{number}"
+        tree.must(owner, wire.CREATE, create(top, acl=reader))
+
+        def answer(kind, body, owner=owner):
+            """Whether there is a zxid, and the error."""
+            owner.send(kind, body)
+            reply = wire.Reader(owner.read())
+            reply.int()
+            return reply.int(8) != 0, reply.int()
+
+        nobody = [(31, "digest", "no colon")]
+        assert answer(wire.CREATE, create(f"{top}/a")) == (False, -102)
+        assert answer(wire.SET_DATA, string(top) + string("x") + i32(-1)) == (False, -102)
+        assert answer(wire.SET_ACL, string(top) + wire.acls(reader) + i32(-1)) == (False, -102)
+        assert answer(wire.DELETE, string(f"{top}/a") + i32(-1)) == (False, -102)
+        assert answer(wire.CREATE, create("/invalid", acl=nobody)) == (False, -114)
+        assert answer(wire.CREATE_CONTAINER, create(f"{top}/a", flags=4)) == (True, -102)
+        assert answer(wire.SET_DATA, string("/none") + string("x") + i32(-1)) == (True, -101)
+        assert answer(wire.DELETE, string("/zookeeper") + i32(-1)) == (True, -8)
+
+
+@pytest.mark.parametrize("members", [zk.JAVA, "ours"])
 def test_times_of_writes(lab, quorum_kind, members):
     """Which server counts which latency."""
     servers, watching = with_observer(lab, [quorum_kind if members == "ours" else members] * 4)

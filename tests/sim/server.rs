@@ -186,6 +186,7 @@ fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
         container_check_ms: 1_000,
         container_max_per_minute: 10_000,
         container_max_never_used_ms: 0,
+        eager_acl_check: false,
         leader_serves: true,
         observers: ObserverSettings {
             master_port: knobs.observer_masters.then_some(OBSERVER_MASTER_PORT),

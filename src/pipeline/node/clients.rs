@@ -4,6 +4,7 @@
 use super::authority::Incoming;
 use super::{Cx, LocalSession, Node, Outputs, Role};
 use crate::pipeline::commit::{Origin, Read, ReplyTo, Work};
+use crate::pipeline::prep::eager_acl_check;
 use crate::pipeline::read::is_read;
 use crate::pipeline::{ClientRequest, CloseReason, ConnId, IoEvent, ToIo};
 use crate::session::{Owner, check_password};
@@ -172,6 +173,11 @@ impl Node {
         self.touch(session, cx.now.mono);
         if op == code::CLOSE_SESSION && self.is_local_session(session) {
             return self.close_local(session, to, cx, out);
+        }
+        if self.settings.eager_acl_check
+            && let Err(err) = eager_acl_check(&cx.db.tree, &self.settings.auth, op, &body, &ids)
+        {
+            return self.in_turn(session, Work::Dismiss { to, err });
         }
         let upgrade_error = self.upgrade_if_needed(session, op, &body, cx, out);
         if let Role::Following(following) = &mut self.role {

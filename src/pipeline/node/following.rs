@@ -542,7 +542,11 @@ impl Node {
                 Some(Work::Txn { record, bytes, origin: Origin::Nobody })
             }
             Work::Forget(conn) => Some(Work::Forget(conn)),
-            Work::Config { .. } | Work::Sync { .. } | Work::Refuse { .. } | Work::Read(_) => None,
+            Work::Config { .. }
+            | Work::Sync { .. }
+            | Work::Refuse { .. }
+            | Work::Dismiss { .. }
+            | Work::Read(_) => None,
         }
     }
 }
