@@ -422,6 +422,10 @@ impl Connection {
             return self.reply_in_turn(xid, op, (0, err, &[]), true, round);
         }
         let waited = self.stalled_since.map_or(0, |since| round.now - since);
+        if round.options.limits.is_stale(waited, self.timeout_ms) {
+            round.tally.stale += 1;
+            return self.close(Level::Warn, format_args!("a request waited for {waited} ms"));
+        }
         if round.options.limits.fails_as_throttled(op, waited) {
             round.tally.throttled += 1;
             let zxid = round.view.state.tree.last_zxid();

@@ -58,6 +58,7 @@ impl Options {
                 throttle_max_requests: i64::from(c.request_throttle_max_requests),
                 throttle_stall_time_ms: i64::from(c.request_throttle_stall_time_ms),
                 throttled_op_wait_ms: i64::from(c.throttled_op_wait_time_ms),
+                drop_late: c.request_throttle_drop_stale && c.request_stale_latency_check,
                 large_threshold: usize::try_from(c.large_request_threshold).ok(),
                 large_max_bytes: i64::from(c.large_request_max_bytes),
             },

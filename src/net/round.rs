@@ -89,6 +89,7 @@ pub struct Tally {
     pub connects: i64,
     pub revalidations: i64,
     pub throttled: i64,
+    pub stale: i64,
     pub auth_failed: i64,
     responses: i64,
     response_bytes: i64,
@@ -161,6 +162,8 @@ impl Tally {
             (&metrics.connection_request_count, self.connects),
             (&metrics.connection_revalidate_count, self.revalidations),
             (&metrics.throttled_ops, self.throttled),
+            (&metrics.stale_requests, self.stale),
+            (&metrics.stale_requests_dropped, self.stale),
         ] {
             if n != 0 {
                 counter.add(n);

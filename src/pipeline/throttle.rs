@@ -150,6 +150,9 @@ pub struct RequestLimits {
     pub throttle_stall_time_ms: i64,
     /// `throttled_op_wait_time`: a request that waited longer fails with −127; 0 for never.
     pub throttled_op_wait_ms: i64,
+    /// `request_throttle_drop_stale` and `request_stale_latency_check`: a request that waited
+    /// longer than its session's time-out is not executed any more (C-110).
+    pub drop_late: bool,
     /// `largeRequestThreshold`: longer requests, in bytes, are large; `None`: none is (C-102).
     pub large_threshold: Option<usize>,
     /// `largeRequestMaxBytes`: bytes that all large requests in process may take.
@@ -163,6 +166,7 @@ impl Default for RequestLimits {
             throttle_max_requests: 0,
             throttle_stall_time_ms: 100,
             throttled_op_wait_ms: 0,
+            drop_late: false,
             large_threshold: None,
             large_max_bytes: 100 * 1024 * 1024,
         }
@@ -186,6 +190,11 @@ impl RequestLimits {
         self.throttled_op_wait_ms > 0
             && waited_ms > self.throttled_op_wait_ms
             && !matches!(op, code::PING | code::CLOSE_SESSION | code::CREATE_SESSION)
+    }
+
+    /// Whether a request that waited so long comes too late: its client has given up.
+    pub fn is_stale(&self, waited_ms: i64, timeout_ms: i32) -> bool {
+        self.drop_late && waited_ms > i64::from(timeout_ms)
     }
 
     pub fn is_large(&self, len: usize) -> bool {
@@ -277,6 +286,9 @@ mod tests {
         assert!(limits.fails_as_throttled(code::CREATE, 6));
         assert!(!limits.fails_as_throttled(code::CREATE, 5));
         assert!(!limits.fails_as_throttled(code::PING, 60));
+        let late = RequestLimits { drop_late: true, ..limits.clone() };
+        assert!(late.is_stale(4001, 4000) && !late.is_stale(4000, 4000));
+        assert!(!limits.is_stale(4001, 4000));
         assert!(limits.is_large(101) && !limits.is_large(100));
         let none = RequestLimits::default();
         assert!(!none.stalls(1 << 40) && !none.is_large(1 << 30));

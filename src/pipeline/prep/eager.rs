@@ -1,13 +1,13 @@
-//! `enableEagerACLCheck` (C-111): a member of an ensemble refuses at once what its own tree forbids,
-//! and spares the leader the request. Java: `ZooKeeperServer.authWriteRequest`.
+//! `enableEagerACLCheck` (C-111): a member of an ensemble refuses at once what its own tree
+//! forbids, and spares the leader the request. Java: `ZooKeeperServer.authWriteRequest`.
 
 use super::ops::{Op, split_unless_special};
 use crate::auth::Registry;
 use crate::tree::DataTree;
 use crate::wire::{Acl, DecodeError, ErrorCode, Id, Reader, code, perms};
 
-/// `NoAuth` or `InvalidAcl`. All else that may be wrong with a request is found where it is ordered:
-/// this tree may be behind.
+/// `NoAuth` or `InvalidAcl`. All else that may be wrong with a request is found where it is
+/// ordered: this tree may be behind.
 pub fn eager_acl_check(
     tree: &DataTree,
     auth: &Registry,
