@@ -62,6 +62,13 @@ pub struct PrepRequest<'a> {
     pub upgrade_error: Option<ErrorCode>,
 }
 
+impl<'a> PrepRequest<'a> {
+    /// A request of this server itself.
+    pub fn own(session: i64, op: i32, body: &'a [u8]) -> Self {
+        Self { session, cxid: 0, op, body, ids: &[], owner: None, upgrade_error: None }
+    }
+}
+
 /// What prep looks at.
 pub struct Context<'a> {
     pub tree: &'a DataTree,

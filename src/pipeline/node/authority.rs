@@ -8,9 +8,9 @@ use super::{Cx, InFlight, Leading, Node, NodeSettings, Now, Outputs, Role};
 use crate::config::QuorumConfig;
 use crate::pipeline::commit::{Origin, Work};
 use crate::pipeline::prep::{self, Context, Outcome, Prep, PrepRequest, Prepared};
-use crate::session::{Kind, Owner, SessionTracker, first_session_id};
+use crate::session::{Kind, SessionTracker, first_session_id};
 use crate::tree::DataTree;
-use crate::wire::{ErrorCode, Id, Put, TxnRecord, code};
+use crate::wire::{Put, TxnRecord, code};
 
 /// Prep and the sessions it checks.
 pub struct Authority {
@@ -57,18 +57,6 @@ impl Authority {
     }
 }
 
-/// A request as prep takes it, from wherever it came.
-pub(super) struct Incoming<'a> {
-    pub session: i64,
-    pub cxid: i32,
-    pub op: i32,
-    pub body: &'a [u8],
-    pub ids: &'a [Id],
-    pub owner: Option<Owner>,
-    /// An ephemeral node for a local session that must stay one.
-    pub upgrade_error: Option<ErrorCode>,
-}
-
 impl Node {
     fn authority(&mut self) -> Option<&mut Authority> {
         match &mut self.role {
@@ -81,7 +69,7 @@ impl Node {
     /// Makes a transaction of a request and sends it on its way to log and learners.
     pub(super) fn decide(
         &mut self,
-        incoming: Incoming<'_>,
+        request: PrepRequest<'_>,
         origin: Origin,
         cx: Cx<'_>,
         out: &mut Outputs,
@@ -102,15 +90,6 @@ impl Node {
             }
             _ => return,
         };
-        let request = PrepRequest {
-            session: incoming.session,
-            cxid: incoming.cxid,
-            op: incoming.op,
-            body: incoming.body,
-            ids: incoming.ids,
-            owner: incoming.owner,
-            upgrade_error: incoming.upgrade_error,
-        };
         let mut context = Context {
             tree: &cx.db.tree,
             sessions: &mut authority.sessions,
@@ -126,7 +105,7 @@ impl Node {
             }
             // `sync` on the server that orders the writes: due when all in flight is committed.
             (Outcome::NoTxn(Ok(())), Origin::Client(to)) => {
-                self.in_order(Work::Sync { to, path: incoming.body.into() })
+                self.in_order(Work::Sync { to, path: request.body.into() })
             }
             (Outcome::NoTxn(_), _) => {}
         }
@@ -174,15 +153,7 @@ impl Node {
             }
             log::info!("Expiring session {session:#x}, timeout exceeded");
             self.metrics.stale_sessions_expired.add(1);
-            let close = Incoming {
-                session,
-                cxid: 0,
-                op: code::CLOSE_SESSION,
-                body: &[],
-                ids: &[],
-                owner: None,
-                upgrade_error: None,
-            };
+            let close = PrepRequest::own(session, code::CLOSE_SESSION, &[]);
             self.decide(close, Origin::Nobody, cx, out);
         }
     }
@@ -205,15 +176,7 @@ impl Node {
             log::info!("Attempting to delete candidate container: {path}");
             let mut body = Vec::new();
             body.put_str(&path);
-            let delete = Incoming {
-                session: 0,
-                cxid: 0,
-                op: code::DELETE_CONTAINER,
-                body: &body,
-                ids: &[],
-                owner: None,
-                upgrade_error: None,
-            };
+            let delete = PrepRequest::own(0, code::DELETE_CONTAINER, &body);
             self.decide(delete, Origin::Nobody, cx, out);
         }
     }

@@ -1,10 +1,9 @@
 //! What clients want, whatever the role: sessions, and requests that must be ordered.
 //! Java: `ZooKeeperServer.processConnectRequest`, `FollowerRequestProcessor`.
 
-use super::authority::Incoming;
 use super::{Cx, LocalSession, Node, Outputs, Role};
 use crate::pipeline::commit::{Origin, Read, ReplyTo, Work};
-use crate::pipeline::prep::eager_acl_check;
+use crate::pipeline::prep::{PrepRequest, eager_acl_check};
 use crate::pipeline::read::is_read;
 use crate::pipeline::{ClientRequest, CloseReason, ConnId, IoEvent, ToIo};
 use crate::session::{Owner, check_password};
@@ -85,16 +84,11 @@ impl Node {
         if let Role::Following(following) = &mut self.role {
             return following.forward_create_session(session, conn, timeout_ms, &body);
         }
-        let incoming = Incoming {
-            session,
-            cxid: 0,
-            op: code::CREATE_SESSION,
-            body: &body,
-            ids: &[],
+        let request = PrepRequest {
             owner: Some(Owner::ThisServer),
-            upgrade_error: None,
+            ..PrepRequest::own(session, code::CREATE_SESSION, &body)
         };
-        self.decide(incoming, Origin::NewSession { conn, timeout_ms }, cx, out);
+        self.decide(request, Origin::NewSession { conn, timeout_ms }, cx, out);
     }
 
     /// C-88: an older connection of the session goes first, whatever the password.
@@ -188,9 +182,9 @@ impl Node {
             return;
         }
         let owner = Some(Owner::ThisServer);
-        let incoming =
-            Incoming { session, cxid: xid, op, body: &body, ids: &ids, owner, upgrade_error };
-        self.decide(incoming, Origin::Client(to), cx, out);
+        let request =
+            PrepRequest { session, cxid: xid, op, body: &body, ids: &ids, owner, upgrade_error };
+        self.decide(request, Origin::Client(to), cx, out);
     }
 }
 

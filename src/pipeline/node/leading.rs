@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::authority::Incoming;
 use super::{Authority, Command, Cx, LearnerPort, LinkCommand, LinkEvent, Node, Outputs, Role};
 use crate::pipeline::commit::{Origin, Work};
+use crate::pipeline::prep::PrepRequest;
 use crate::quorum::leader::{
     LeaderCore, LeaderOutput, LeaderSettings, LinkId, StateSummary, SyncKind,
 };
@@ -193,7 +193,7 @@ impl Node {
                     }
                 } else {
                     let owner = Some(Owner::Learner(link));
-                    let incoming = Incoming {
+                    let request = PrepRequest {
                         session,
                         cxid,
                         op,
@@ -202,7 +202,7 @@ impl Node {
                         owner,
                         upgrade_error: None,
                     };
-                    self.decide(incoming, Origin::Nobody, cx, out);
+                    self.decide(request, Origin::Nobody, cx, out);
                 }
             }
             LeaderOutput::Touch { sessions, .. } => {

@@ -3,10 +3,9 @@
 //! Java: `UpgradeableSessionTracker`, `QuorumZooKeeperServer.checkUpgradeSession`,
 //! `ReadOnlyZooKeeperServer`.
 
-use super::authority::Incoming;
 use super::{Command, Cx, LocalSession, Node, Outputs, Role};
 use crate::pipeline::commit::{Origin, ReplyTo};
-use crate::pipeline::prep::creates_ephemeral;
+use crate::pipeline::prep::{PrepRequest, creates_ephemeral};
 use crate::pipeline::{CloseReason, ToIo, reply};
 use crate::session::{LearnerSessionTracker, first_session_id};
 use crate::wire::{ErrorCode, Put, code};
@@ -80,15 +79,7 @@ impl Node {
                 let timeout_ms = sessions?.upgrade_session(session, cx.now.mono)?;
                 let mut body = Vec::new();
                 body.put_i32(timeout_ms);
-                let create = Incoming {
-                    session,
-                    cxid: 0,
-                    op: code::CREATE_SESSION,
-                    body: &body,
-                    ids: &[],
-                    owner: None,
-                    upgrade_error: None,
-                };
+                let create = PrepRequest::own(session, code::CREATE_SESSION, &body);
                 self.decide(create, Origin::Nobody, cx, out);
             }
             _ => {}
