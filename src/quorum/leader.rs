@@ -695,10 +695,8 @@ impl LeaderCore {
             .chain([(self.logged, self.settings.my_id)])
             .collect();
         acked.sort_unstable_by(|a, b| b.cmp(a));
-        let mut sids = BTreeSet::new();
-        for (zxid, sid) in acked {
-            sids.insert(sid);
-            let has = |sid| sids.contains(&sid);
+        for (i, &(zxid, _)) in acked.iter().enumerate() {
+            let has = |voter| acked[..=i].iter().any(|(_, sid)| *sid == voter);
             if self.is_quorum(&self.verifier, has)
                 && joint.is_none_or(|p| self.is_quorum(&p.verifier, has))
             {

@@ -15,7 +15,7 @@ use crate::quorum::sync_plan::{
 use crate::session::Owner;
 use crate::storage::log_range::Wanted;
 use crate::wire::quorum::{QuorumPacket, packet};
-use crate::wire::{code, epoch_start};
+use crate::wire::{code, counter_of, epoch_of, epoch_start};
 
 /// The leader's role.
 pub struct Leading {
@@ -144,7 +144,11 @@ impl Node {
         cx: Cx<'_>,
         out: &mut Outputs,
     ) {
-        for packet in packets {
+        let mut packets = packets.into_iter().peekable();
+        while let Some(packet) = packets.next() {
+            if packets.peek().is_some_and(|next| is_superseded(&packet, next)) {
+                continue;
+            }
             let Role::Leading(leading) = &mut self.role else { return };
             leading.core.packet(link, packet, cx.now.mono, &mut leading.out);
             self.run_leader(cx, out);
@@ -336,6 +340,15 @@ impl Role {
             begun => begun.is_some(),
         }
     }
+}
+
+/// Whether an acknowledgement of a proposal says nothing that the next one does not say, too: a
+/// learner logs in order.
+fn is_superseded(packet: &QuorumPacket, next: &QuorumPacket) -> bool {
+    (packet.kind, next.kind) == (packet::ACK, packet::ACK)
+        && counter_of(packet.zxid) != 0
+        && epoch_of(packet.zxid) == epoch_of(next.zxid)
+        && packet.zxid < next.zxid
 }
 
 /// Lets a learner go.
