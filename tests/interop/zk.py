@@ -63,19 +63,24 @@ def enter(namespace):
             raise OSError(f"cannot enter {namespace}")
 
 
-def free_port():
-    """A TCP port nobody listens on, outside the range that the kernel gives to clients."""
+def free_port(count=1):
+    """The first of `count` consecutive TCP ports nobody listens on, outside the range that the
+    kernel gives to clients."""
     while True:
-        port = random.randrange(21000, 31000)
-        if port in _taken_ports:
-            continue
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _taken_ports.add(port)
-        return port
+        first = random.randrange(21000, 31000)
+        ports = range(first, first + count)
+        if _taken_ports.isdisjoint(ports) and all(is_free(port) for port in ports):
+            _taken_ports.update(ports)
+            return first
+
+
+def is_free(port):
+    with socket.socket() as s:
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def die_with_parent():
