@@ -128,11 +128,7 @@ impl Registry {
 
     /// The ACL to store for one that a client sent: duplicates removed, every entry checked, `auth`
     /// expanded to the connection's ids (C-190). Java: `PrepRequestProcessor.fixupACL`.
-    pub fn fixup_acl<'a>(
-        &self,
-        ids: &[Id],
-        acl: &'a [Acl],
-    ) -> Result<Cow<'a, [Acl]>, ErrorCode> {
+    pub fn fixup_acl<'a>(&self, ids: &[Id], acl: &'a [Acl]) -> Result<Cow<'a, [Acl]>, ErrorCode> {
         if let [entry] = acl
             && is_anyone(&entry.id)
         {

@@ -43,8 +43,8 @@ pub use following::Following;
 pub use leading::Leading;
 pub use observing::ObserverSettings;
 pub use outputs::{Command, LearnerPort, LinkCommand, LogOrder, Outputs, RoleReport};
-use report::{count_latency, count_writes};
 pub use report::{LearnerReport, NodeReport};
+use report::{count_latency, count_writes};
 
 /// The time, given with every event. Both in ms.
 #[derive(Debug, Clone, Copy)]

@@ -202,6 +202,11 @@ impl LearnerCore {
         self.epoch
     }
 
+    /// Everything up to this zxid is durable in this server's own log.
+    pub fn logged_upto(&self) -> i64 {
+        self.durable
+    }
+
     /// Whether the tree in memory must be thrown away and loaded from disk when this ends.
     pub fn tree_in_doubt(&self) -> bool {
         self.tree_in_doubt

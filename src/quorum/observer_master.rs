@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::learners::{self, Learner, Learners, LinkId, Stage, SyncKind, SyncLimits, Word};
+use super::sync_plan::OnDisk;
 use crate::config::QuorumConfig;
 use crate::wire::quorum::{
     QuorumPacket, Revalidated, SessionTouch, packet, write_inform_and_activate,
@@ -36,12 +37,19 @@ pub enum ObserverMasterOutput {
         link: LinkId,
         reason: String,
     },
+    /// See whether the disk is needed for an observer whose log ends at `peer`, and what it has;
+    /// then call [`ObserverMasterCore::history_found`].
+    FindHistory {
+        link: LinkId,
+        peer: i64,
+    },
     /// Queue DIFF, TRUNC or SNAP and what goes with it, up to the transaction reported committed
     /// last, for an observer whose log ends at `peer`.
     Synchronize {
         link: LinkId,
         sid: i64,
         peer: i64,
+        disk: Option<OnDisk>,
     },
     /// Give this to the leader.
     Forward(QuorumPacket),
@@ -156,7 +164,7 @@ impl ObserverMasterCore {
             (Stage::AcksEpoch, packet::ACKEPOCH) => {
                 // Its epoch matters to a leader only.
                 learner.stage = Stage::AwaitsSync { peer: packet.zxid };
-                self.synchronize(link, out);
+                self.find_history(link, out);
                 Ok(())
             }
             (Stage::Syncing, packet::ACK) => {
@@ -199,21 +207,34 @@ impl ObserverMasterCore {
         epoch_of(peer) == self.epoch && counter_of(peer) != 0 && peer > self.committed
     }
 
-    /// Queues everything an observer lacks, and from here on forwards what happens.
-    fn synchronize(&mut self, link: LinkId, out: &mut Vec<ObserverMasterOutput>) {
-        let Some(learner) = self.learners.get(&link) else { return };
-        let Stage::AwaitsSync { peer } = learner.stage else { return };
+    fn find_history(&mut self, link: LinkId, out: &mut Vec<ObserverMasterOutput>) {
+        let stage = self.learners.get(&link).map(|l| l.stage);
+        let Some(Stage::AwaitsSync { peer }) = stage else { return };
         if self.is_behind(peer) {
             return;
         }
+        if let Some(learner) = self.learners.get_mut(&link) {
+            learner.stage = Stage::AwaitsHistory { peer };
+            out.push(ObserverMasterOutput::FindHistory { link, peer });
+        }
+    }
+
+    /// Queues everything an observer lacks, and from here on forwards what happens. `disk`: what
+    /// it has that memory has not, if it was searched.
+    pub fn history_found(
+        &mut self,
+        link: LinkId,
+        disk: Option<OnDisk>,
+        out: &mut Vec<ObserverMasterOutput>,
+    ) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let Stage::AwaitsHistory { peer } = learner.stage else { return };
+        learner.stage = Stage::Syncing;
         let sid = learner.sid;
-        out.push(ObserverMasterOutput::Synchronize { link, sid, peer });
+        out.push(ObserverMasterOutput::Synchronize { link, sid, peer, disk });
         let config: Arc<[u8]> = self.config.to_string().into_bytes().into();
         let packet = learners::newleader(self.epoch, config);
         out.push(ObserverMasterOutput::Send { link, packet });
-        if let Some(learner) = self.learners.get_mut(&link) {
-            learner.stage = Stage::Syncing;
-        }
     }
 
     /// Whether an observer that is to be synchronised may be so now. If not, it is forgotten: close
@@ -259,7 +280,7 @@ impl ObserverMasterCore {
         let waits = |l: &Learner| matches!(l.stage, Stage::AwaitsSync { .. });
         let waiting = self.learners.iter().filter(|(_, l)| waits(l));
         for link in waiting.map(|(link, _)| *link).collect::<Vec<_>>() {
-            self.synchronize(link, out);
+            self.find_history(link, out);
         }
     }
 

@@ -14,6 +14,9 @@ from wire import create, flag, i32, string
 
 VOTERS, OBSERVER = 3, 4
 
+# Who was away for long is brought up to date from the logs on disk.
+FEW_KEPT = "-Dzookeeper.commitLogCount=50"
+
 
 @pytest.fixture(params=["ours-ours", "java-ours", "ours-java", "mixed-ours", "mixed-java"])
 def kinds(request, quorum_kind):
@@ -33,7 +36,8 @@ def masters(lab, kinds):
 def start(lab, kinds, config=None):
     port = {"observerMasterPort": zk.free_port(), "tickTime": 500, "initLimit": 20}
     observers = range(VOTERS + 1, len(kinds) + 1)
-    servers = lab.ensemble(kinds, port | (config or {}), tree.FLAGS, observers, apart=True)
+    flags = [*tree.FLAGS, FEW_KEPT]
+    servers = lab.ensemble(kinds, port | (config or {}), flags, observers, apart=True)
     return servers.start()
 
 

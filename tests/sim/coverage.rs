@@ -45,7 +45,7 @@ coverage! {
     log_searches: 50,
     diffs_from_disk: 50,
     snaps: 50,
-    observer_masters: 50,
+    observer_masters: 20,
     kills: 50,
     power_cuts: 50,
     crashes_in_disk_op: 20,

@@ -147,19 +147,23 @@ fn show_learner(output: &LearnerOutput) -> String {
     }
 }
 
+fn show_search(link: u64, peer: i64) -> String {
+    format!("find the history of {link} from {}", shown(peer))
+}
+
+fn show_sync(link: u64, peer: i64, disk: Option<OnDisk>) -> String {
+    let disk = disk.map(|d| format!(", on disk {}..{}", shown(d.floor), shown(d.upto)));
+    format!("synchronize {link} from {}{}", shown(peer), disk.unwrap_or_default())
+}
+
 fn show_leader(output: &LeaderOutput) -> String {
     match output {
         LeaderOutput::Send { link, packet } => format!("send {link} {}", show_packet(packet)),
         LeaderOutput::Close { link, reason } => format!("close {link}: {reason}"),
         LeaderOutput::SetAcceptedEpoch(epoch) => format!("keep accepted epoch {epoch}"),
         LeaderOutput::SetCurrentEpoch(epoch) => format!("keep current epoch {epoch}"),
-        LeaderOutput::FindHistory { link, peer } => {
-            format!("find the history of {link} from {}", shown(*peer))
-        }
-        LeaderOutput::Synchronize { link, peer, disk, .. } => {
-            let disk = disk.map(|d| format!(", on disk {}..{}", shown(d.floor), shown(d.upto)));
-            format!("synchronize {link} from {}{}", shown(*peer), disk.unwrap_or_default())
-        }
+        LeaderOutput::FindHistory { link, peer } => show_search(*link, *peer),
+        LeaderOutput::Synchronize { link, peer, disk, .. } => show_sync(*link, *peer, *disk),
         LeaderOutput::Established { epoch } => format!("established in epoch {epoch}"),
         LeaderOutput::Commit { zxid } => format!("apply up to {}", shown(*zxid)),
         LeaderOutput::StepDown { reason } => format!("step down: {reason}"),
@@ -173,8 +177,9 @@ fn show_observer_master(output: &ObserverMasterOutput) -> String {
             format!("send {link} {}", show_packet(packet))
         }
         ObserverMasterOutput::Close { link, reason } => format!("close {link}: {reason}"),
-        ObserverMasterOutput::Synchronize { link, peer, .. } => {
-            format!("synchronize {link} from {}", shown(*peer))
+        ObserverMasterOutput::FindHistory { link, peer } => show_search(*link, *peer),
+        ObserverMasterOutput::Synchronize { link, peer, disk, .. } => {
+            show_sync(*link, *peer, *disk)
         }
         ObserverMasterOutput::Forward(packet) => format!("forward {}", show_packet(packet)),
         ObserverMasterOutput::ForwardSync { link, packet } => {
@@ -310,6 +315,7 @@ fn observer_master_event(
             core.committed(at, txn(at).into(), reconfig, out);
         }
         "activated" => core.activated(number(1), out),
+        "found" => core.history_found(number(1) as u64, on_disk(words), out),
         "revalidated" => {
             let by_observer = core.revalidated(number(1), words.at(2) == "valid", out);
             assert_eq!(by_observer, words.at(3) == "observer", "who has asked: {:?}", words.0);

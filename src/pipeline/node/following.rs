@@ -101,6 +101,11 @@ impl Following {
         }
     }
 
+    /// Everything up to this zxid is durable in this server's own log.
+    pub fn logged_upto(&self) -> i64 {
+        self.core.as_ref().map_or(0, LearnerCore::logged_upto)
+    }
+
     pub fn next_deadline(&self) -> i64 {
         self.dial.as_ref().map_or(self.next_tick, |(at, _)| self.next_tick.min(*at))
     }

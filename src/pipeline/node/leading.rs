@@ -249,20 +249,26 @@ impl Node {
     }
 
     /// Lets the link look into the logs on disk for a learner who lacks more than memory has.
-    fn find_history(&mut self, link: LinkId, peer: i64, cx: Cx<'_>, out: &mut Outputs) {
+    pub(super) fn find_history(&mut self, link: LinkId, peer: i64, cx: Cx<'_>, out: &mut Outputs) {
         let ring = self.stage.ring();
         let mut waiting = self.ready.iter().filter_map(Work::txn).map(|(zxid, _)| zxid);
         let first = match ring.is_empty() {
             true => waiting.next().unwrap_or(cx.db.tree.last_zxid() + 1),
             false => ring.zxid_at(0),
         };
-        let Role::Leading(leading) = &mut self.role else { return };
-        let (upto, size_factor) = (leading.core.logged_upto(), self.settings.snapshot_size_factor);
+        let upto = match &self.role {
+            Role::Leading(leading) => leading.core.logged_upto(),
+            Role::Following(following) => following.logged_upto(),
+            _ => return,
+        };
+        let size_factor = self.settings.snapshot_size_factor;
         let may = size_factor >= 0.0 && !self.settings.force_snapshot_sync;
         if may && needs_disk(peer, first, upto) {
             out.link(link, LinkCommand::SearchLog(Wanted { peer, upto, size_factor }));
-        } else {
+        } else if let Role::Leading(leading) = &mut self.role {
             leading.core.history_found(link, None, &mut leading.out);
+        } else {
+            self.as_observer_master(cx, out, |core, o| core.history_found(link, None, o));
         }
     }
 

@@ -69,8 +69,11 @@ impl Node {
         match output {
             ObserverMasterOutput::Send { link, packet } => out.send(link, &packet),
             ObserverMasterOutput::Close { link, reason } => close_learner(link, &reason, out),
-            ObserverMasterOutput::Synchronize { link, sid, peer } => {
-                self.synchronize(link, sid, (peer, None), cx, out);
+            ObserverMasterOutput::FindHistory { link, peer } => {
+                self.find_history(link, peer, cx, out);
+            }
+            ObserverMasterOutput::Synchronize { link, sid, peer, disk } => {
+                self.synchronize(link, sid, (peer, disk), cx, out);
             }
             ObserverMasterOutput::Forward(packet) => following.send(packet),
             ObserverMasterOutput::ForwardSync { link, packet } => {
@@ -96,8 +99,9 @@ impl Node {
             LinkEvent::Packets(packets) => packets.into_iter().try_for_each(|packet| {
                 self.as_observer_master(cx, out, |core, o| core.packet(link, packet, now, o))
             }),
-            // Nothing was asked.
-            LinkEvent::LogSearched(_) => Some(()),
+            LinkEvent::LogSearched(found) => {
+                self.as_observer_master(cx, out, |core, o| core.history_found(link, found, o))
+            }
             LinkEvent::Progress => {
                 self.as_observer_master(cx, out, |core, _| core.progress(link, now))
             }
