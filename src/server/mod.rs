@@ -97,6 +97,7 @@ fn start_and_wait(config: Config, answerer: Answerer) -> Result<(), Failure> {
 
 /// A running server.
 struct Server {
+    db: Arc<Db>,
     net: NetHandle,
     events: Sender<Event>,
     commit: thread::JoinHandle<()>,
@@ -170,7 +171,7 @@ impl Server {
         };
         let commit = CommitThread {
             node,
-            db,
+            db: Arc::clone(&db),
             clients: net.clients().clone(),
             door: Arc::clone(net.door()),
             client_backlog: config.client_port_listen_backlog,
@@ -182,7 +183,7 @@ impl Server {
             started,
         };
         let commit = spawn_commit_thread(commit, received).map_err(unexpected)?;
-        Ok(Self { net, events, commit, log })
+        Ok(Self { db, net, events, commit, log })
     }
 
     /// Clients first, then what they were promised, then the rest.
@@ -191,6 +192,8 @@ impl Server {
         let _ = self.events.send(Event::Stop);
         let _ = self.commit.join();
         let _ = self.log.join();
+        // The process ends: there is no need to take the tree to pieces, which takes its time.
+        std::mem::forget(self.db);
     }
 }
 
