@@ -136,7 +136,8 @@ settings! {
     data_log_dir: PathBuf = PathBuf::new(), File "dataLogDir", FilePath,
         "directory of transaction logs, best on a disk of its own; dataDir when not set";
     snap_count: u32 = 100_000, Property "snapCount", Whole(0..=UINT),
-        "transactions between two snapshots, less a random part of up to half; at least 2";
+        "transactions between two snapshots, less a random part of up to half; at least 2; more \
+         while their log is short of a quarter of a snapshot's size";
     snap_size_limit_kb: i64 = 4_194_304, Property "snapSizeLimitInKb", Whole(-LONG..=LONG),
         "KiB of log between two snapshots; 0 or less for no such limit";
     txn_log_size_limit_kb: i64 = -1, Property "txnLogSizeLimitInKb", Whole(-LONG..=LONG),

@@ -279,7 +279,6 @@ pub struct Node {
     local: IdMap<i64, LocalSession>,
     next_link: LinkId,
     snapshots: SnapshotPolicy,
-    snapshot_due: bool,
     snapshot_running: bool,
     next_container_check: i64,
     looking_since: i64,
@@ -325,7 +324,6 @@ impl Node {
             local: IdMap::default(),
             next_link: 1,
             snapshots,
-            snapshot_due: false,
             snapshot_running: false,
             next_container_check: now.mono + settings.container_check_ms,
             looking_since: now.mono,
@@ -441,7 +439,7 @@ impl Node {
     fn append(&mut self, zxid: i64, txn: Arc<[u8]>, out: &mut Outputs) {
         assert!(zxid > self.appended, "{zxid:#x} to be logged after {:#x}", self.appended);
         self.appended = zxid;
-        self.snapshot_due |= self.snapshots.appended(txn.len() as u64);
+        self.snapshots.logged(1, txn.len() as u64);
         let time = time_of(&txn).unwrap_or_default();
         out.log.push(LogOrder::Do(LogCommand::Append { zxid, txn }));
         self.mark_flushed(LogMark::Appended { zxid, time });
@@ -651,8 +649,7 @@ impl Node {
             Role::Following(following) => following.serves(),
             Role::Draining { .. } | Role::Looking => false,
         };
-        if serves && self.snapshot_due && !self.snapshot_running {
-            self.snapshot_due = false;
+        if serves && !self.snapshot_running && self.snapshots.is_due(tree.snapshot_bytes()) {
             self.snapshot_running = true;
             self.snapshots.snapshot_taken(out.random);
             self.newest_snapshot = self.newest_snapshot.max(tree.last_zxid());

@@ -122,7 +122,7 @@ impl Server {
             .map_err(|e| Failure::new(exit::UNABLE_TO_ACCESS_DATADIR, e))?;
         let last_logged = boot.last_logged;
         let mut policy = boot::snapshot_policy(&config);
-        policy.replayed(stats.txns, stats.txn_bytes);
+        policy.logged(stats.txns, stats.txn_bytes);
 
         let unexpected = |e: io::Error| Failure::new(exit::UNEXPECTED_ERROR, e);
         let metrics = Arc::new(metrics::Registry::default());

@@ -214,8 +214,13 @@ impl LogWorker {
     }
 }
 
-/// When to take a snapshot (D-38): after so many transactions or bytes of log, each plus up to as
-/// many again, so that the members of an ensemble do not all do it at once.
+/// The log is to be this part of the snapshot that would replace it: replaying less takes no time
+/// worth the trouble.
+const LOG_TO_SNAPSHOT: u64 = 4;
+
+/// When to take a snapshot (D-38): after so many transactions, if the log since the last one is
+/// worth it, or after so many bytes of log. Both numbers are drawn anew each time, between half of
+/// what is configured and all of it: so the members of an ensemble do not all do it at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotPolicy {
     /// Half of `zookeeper.snapCount`.
@@ -239,16 +244,17 @@ impl SnapshotPolicy {
         policy
     }
 
-    /// Counts a transaction; `true` when a snapshot is due.
-    pub fn appended(&mut self, bytes: u64) -> bool {
-        self.replayed(1, bytes)
-    }
-
-    /// Counts what recovery has replayed: that is what the snapshot would save next time.
-    pub fn replayed(&mut self, txns: u64, bytes: u64) -> bool {
+    /// Counts transactions logged, or replayed by recovery: what a snapshot saves next time.
+    pub fn logged(&mut self, txns: u64, bytes: u64) {
         self.txns += txns;
         self.bytes += bytes;
-        self.txns > self.max_txns || (self.half_size > 0 && self.bytes > self.max_bytes)
+    }
+
+    /// Whether to take a snapshot, which would have about so many bytes.
+    pub fn is_due(&self, snapshot_bytes: u64) -> bool {
+        let worth_it = self.bytes >= snapshot_bytes / LOG_TO_SNAPSHOT;
+        self.txns > self.max_txns && worth_it
+            || self.half_size > 0 && self.bytes > self.max_bytes
     }
 
     /// Starts counting anew, with another random share.

@@ -270,16 +270,35 @@ fn snapshots_are_due_between_half_and_all_of_the_count() {
     use crate::storage::SnapshotPolicy;
     for random in [0, 7, 12_345_678_901] {
         let mut policy = SnapshotPolicy::new(100, 0, random);
-        let due = 1 + (0..).take_while(|_| !policy.appended(10)).count();
+        let logged = |policy: &mut SnapshotPolicy, txns, bytes| {
+            policy.logged(txns, bytes);
+            policy.is_due(4_000)
+        };
+        let due = 1 + (0..).take_while(|_| !logged(&mut policy, 1, 20)).count();
         assert_eq!(due as u64, 50 + random % 50 + 1);
         policy.snapshot_taken(0);
-        assert!(!policy.appended(1 << 40), "no limit in bytes");
-        assert!(policy.replayed(50, 0));
+        assert!(!logged(&mut policy, 1, 1 << 40), "no limit in bytes");
+        assert!(logged(&mut policy, 50, 0));
     }
     let mut policy = SnapshotPolicy::new(100_000, 1 << 20, 0);
-    assert!(!policy.appended(1 << 19) && policy.appended(1));
+    policy.logged(1, 1 << 19);
+    assert!(!policy.is_due(0));
+    policy.logged(1, 1);
+    assert!(policy.is_due(1 << 40), "the limit in bytes holds whatever the snapshot costs");
     // The least that Java allows is 2.
-    assert!(!SnapshotPolicy::new(0, 0, 1).appended(1));
+    let mut policy = SnapshotPolicy::new(0, 0, 1);
+    policy.logged(1, 1);
+    assert!(!policy.is_due(0));
+}
+
+#[test]
+fn a_big_tree_waits_for_a_log_that_is_worth_a_snapshot() {
+    use crate::storage::SnapshotPolicy;
+    let mut policy = SnapshotPolicy::new(100, 0, 0);
+    policy.logged(1_000, 9_999);
+    assert!(!policy.is_due(40_000));
+    policy.logged(1, 1);
+    assert!(policy.is_due(40_000));
 }
 
 #[test]

@@ -204,6 +204,12 @@ impl DataTree {
         self.data_size
     }
 
+    /// About how many bytes a snapshot takes: besides path and data, a node has lengths, an index
+    /// and a stat.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.data_size as u64 + 76 * self.slab.len() as u64
+    }
+
     pub fn ephemerals_count(&self) -> usize {
         self.ephemeral_count
     }

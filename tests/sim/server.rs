@@ -219,7 +219,7 @@ impl World {
         self.coverage.restarts += u64::from(server.inc > 0);
         server.inc += 1;
         let mut policy = SnapshotPolicy::new(server.snap_count, 0, random);
-        policy.replayed(stats.txns, stats.txn_bytes);
+        policy.logged(stats.txns, stats.txn_bytes);
         let StorageSettings { disk, layout, log, snapshot, .. } = server.storage.clone();
         let metrics = Arc::new(ServerMetrics::default());
         let zero = Now { mono: 0, wall: WALL_START };
