@@ -421,7 +421,9 @@ impl LearnerCore {
         if zxid <= self.committed {
             return Ok(());
         }
-        let expected = self.pending.iter().map(Pending::zxid).find(|z| *z > self.committed);
+        // Much that is committed may wait here for the tree.
+        let next = self.pending.partition_point(|p| p.zxid() <= self.committed);
+        let expected = self.pending.get(next).map(Pending::zxid);
         if expected != Some(zxid) {
             return Err(format!("Committing {zxid:#x}, but next proposal is {expected:#x?}"));
         }
