@@ -15,6 +15,7 @@ use crate::quorum::sync_plan::OnDisk;
 use crate::storage::log_range::{self, LogRange, Wanted};
 use crate::storage::log_reader::RawTxn;
 use crate::storage::{Layout, SharedDisk, snapshot};
+use crate::sys;
 use crate::tree::{DataTree, TreeOptions};
 use crate::wire::quorum::{QuorumPacket, packet};
 use crate::wire::{DecodeError, Reader, Record};
@@ -61,7 +62,7 @@ impl Link {
         stream: TcpStream,
         settings: LinkSettings,
         up: impl FnOnce() + Send + 'static,
-        report: impl Fn(LinkId, LinkEvent) + Send + Clone + 'static,
+        report: impl Fn(LinkId, LinkEvent) + Send + Sync + Clone + 'static,
     ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(settings.write_timeout))?;
@@ -119,7 +120,7 @@ struct Writer<F> {
     report: F,
 }
 
-impl<F: Fn(LinkId, LinkEvent)> Writer<F> {
+impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
     fn run(&mut self, outbox: &(Mutex<OutboxState>, Condvar)) -> io::Result<()> {
         loop {
             let (items, closed) = {
@@ -161,7 +162,7 @@ impl<F: Fn(LinkId, LinkEvent)> Writer<F> {
                 let mut out =
                     Progressing { id: self.id, output: &self.output, report: &self.report };
                 out.write_all(&snap.to_bytes())?;
-                snapshot::write_stream(&tree, &mut out, &mut |_| {})
+                in_background(|| snapshot::write_stream(&tree, &mut out, &mut |_| {}))
             }
             LinkCommand::SearchLog(wanted) => {
                 let found = self.search_log(wanted);
@@ -298,7 +299,7 @@ fn read_loop(
     id: LinkId,
     input: TcpStream,
     settings: &LinkSettings,
-    report: &impl Fn(LinkId, LinkEvent),
+    report: &(impl Fn(LinkId, LinkEvent) + Sync),
 ) -> String {
     let max_record = settings.max_record;
     let mut input = PacketReader { input, buf: Vec::new(), start: 0, max_record };
@@ -318,7 +319,7 @@ fn read_batch(
     id: LinkId,
     input: &mut PacketReader,
     settings: &LinkSettings,
-    report: &impl Fn(LinkId, LinkEvent),
+    report: &(impl Fn(LinkId, LinkEvent) + Sync),
 ) -> io::Result<()> {
     let mut packets = Vec::new();
     while let Some(packet) = input.buffered()? {
@@ -339,11 +340,26 @@ fn read_batch(
 fn read_snapshot(
     id: LinkId,
     zxid: i64,
-    input: &mut impl Read,
+    input: &mut (impl Read + Send),
     settings: &LinkSettings,
-    report: &impl Fn(LinkId, LinkEvent),
+    report: &(impl Fn(LinkId, LinkEvent) + Sync),
 ) -> io::Result<Box<DataTree>> {
     let mut input = ProgressReader { id, input, report, unreported: 0 };
-    let tree = snapshot::read_stream(&mut input, zxid, settings.tree_options)?;
-    Ok(Box::new(tree))
+    let read = || snapshot::read_stream(&mut input, zxid, settings.tree_options);
+    in_background(read).map(Box::new)
+}
+
+/// Does a long job when the machine has nothing better to do, so that clients hardly notice that a
+/// learner is given all there is. On a thread of its own: a priority once lowered stays low.
+fn in_background<T: Send>(job: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let job = || {
+        // Without, it is only quicker than it should be.
+        let _ = sys::lower_thread_priority();
+        job()
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("snapshot-link".into());
+        let done = thread.spawn_scoped(scope, job)?.join();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
