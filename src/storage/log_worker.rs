@@ -253,8 +253,7 @@ impl SnapshotPolicy {
     /// Whether to take a snapshot, which would have about so many bytes.
     pub fn is_due(&self, snapshot_bytes: u64) -> bool {
         let worth_it = self.bytes >= snapshot_bytes / LOG_TO_SNAPSHOT;
-        self.txns > self.max_txns && worth_it
-            || self.half_size > 0 && self.bytes > self.max_bytes
+        self.txns > self.max_txns && worth_it || self.half_size > 0 && self.bytes > self.max_bytes
     }
 
     /// Starts counting anew, with another random share.
