@@ -162,7 +162,7 @@ impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
                 let mut out =
                     Progressing { id: self.id, output: &self.output, report: &self.report };
                 out.write_all(&snap.to_bytes())?;
-                in_background(|| snapshot::write_stream(&tree, &mut out, &mut |_| {}))
+                in_background(|| snapshot::write_stream(&tree, &mut out))
             }
             LinkCommand::SearchLog(wanted) => {
                 let found = self.search_log(wanted);

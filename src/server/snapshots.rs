@@ -90,7 +90,7 @@ fn run(
 
 fn save(settings: &StorageSettings, tree: &FrozenTree) -> Result<(), StorageError> {
     let dir = settings.layout.snap_dir();
-    snap_store::save(&*settings.disk, &dir, tree, settings.snapshot, &mut |_| {})?;
+    snap_store::save(&*settings.disk, &dir, tree, settings.snapshot)?;
     Ok(())
 }
 

@@ -168,7 +168,7 @@ impl LogWorker {
     /// Snapshot first: a crash before the old log is gone leaves a history that merely goes on.
     fn install(&mut self, tree: &FrozenTree) -> Result<SnapshotFile> {
         let (zxid, dir) = (tree.last_zxid(), self.layout.snap_dir());
-        let saved = snap_store::save(&*self.disk, &dir, tree, self.snapshot, &mut |_| {})?;
+        let saved = snap_store::save(&*self.disk, &dir, tree, self.snapshot)?;
         self.remove_snapshots_after(zxid)?;
         self.log.truncate(zxid)?;
         self.log.reset_to(zxid);

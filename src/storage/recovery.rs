@@ -187,7 +187,7 @@ fn trust_or_doubt(
         if marked || options.create_db {
             let tree = recovered.tree.freeze();
             let dir = layout.snap_dir();
-            let first = snap_store::save(disk, &dir, &tree, options.snapshot, &mut |_| {})?;
+            let first = snap_store::save(disk, &dir, &tree, options.snapshot)?;
             recovered.snapshot = Some(first);
         } else {
             log::warn!("Unexpected empty data tree, setting zxid to -1");

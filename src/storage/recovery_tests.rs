@@ -66,7 +66,7 @@ fn written(n: i64, snapshots: &[i64]) -> MemDisk {
             commands.push(LogCommand::Roll);
             let dir = dirs().snap_dir();
             let options = SnapshotOptions::default();
-            snap_store::save(&mem, &dir, &tree.freeze(), options, &mut |_| {}).unwrap();
+            snap_store::save(&mem, &dir, &tree.freeze(), options).unwrap();
         }
         worker.execute(commands, &mut Vec::new()).unwrap();
     }
@@ -378,7 +378,7 @@ impl Server {
         // Only what is committed may be in a snapshot; here that is what is durable.
         self.execute(vec![LogCommand::Flush(1), LogCommand::Roll])?;
         let (dir, options) = (dirs().snap_dir(), SnapshotOptions::default());
-        snap_store::save(&self.mem, &dir, &self.tree.freeze(), options, &mut |_| {})?;
+        snap_store::save(&self.mem, &dir, &self.tree.freeze(), options)?;
         if self.random(2) == 0 {
             for old in purge::old_files(&self.mem, &dirs().log_dir(), &dir, 3)? {
                 purge::remove(&self.mem, &old)?;

@@ -97,22 +97,21 @@ fn compression_of(path: &Path) -> Compression {
 }
 
 /// Writes a snapshot under a temporary name, fsyncs it and gives it its name, durably: a file that
-/// is called a snapshot is one. `pace` is told the size of every chunk, and may dawdle.
+/// is called a snapshot is one.
 pub fn save(
     disk: &dyn Disk,
     dir: &Path,
     tree: &FrozenTree,
     options: SnapshotOptions,
-    pace: &mut dyn FnMut(usize),
 ) -> Result<SnapshotFile> {
     let zxid = tree.last_zxid();
     let path = dir.join(layout::snapshot_name(zxid, options.compression));
     log::info!("Snapshotting: 0x{zxid:x} to {}", path.display());
     let tmp = disk::tmp_name(&path);
-    let mut write = || -> io::Result<u64> {
+    let write = || -> io::Result<u64> {
         let file = disk.create(&tmp, Existing::Replace)?;
         let mut out = FileWriter { file, position: 0, written_back: 0 };
-        write_to(&mut out, tree, options, pace)?;
+        write_to(&mut out, tree, options)?;
         out.file.sync_data()?;
         disk.rename(&tmp, &path)?;
         disk.sync_dir(dir)?;
@@ -129,21 +128,12 @@ pub fn save(
     }
 }
 
-fn write_to(
-    out: &mut FileWriter,
-    tree: &FrozenTree,
-    options: SnapshotOptions,
-    pace: &mut dyn FnMut(usize),
-) -> io::Result<()> {
+fn write_to(out: &mut FileWriter, tree: &FrozenTree, options: SnapshotOptions) -> io::Result<()> {
     let last_zxid = options.last_zxid;
     match options.compression {
-        Compression::None => snapshot::write_file(tree, last_zxid, out, pace),
-        Compression::Gzip => {
-            snapshot::write_file(tree, last_zxid, &mut GzipWriter::new(out)?, pace)
-        }
-        Compression::Snappy => {
-            snapshot::write_file(tree, last_zxid, &mut SnappyWriter::new(out)?, pace)
-        }
+        Compression::None => snapshot::write_file(tree, last_zxid, out),
+        Compression::Gzip => snapshot::write_file(tree, last_zxid, &mut GzipWriter::new(out)?),
+        Compression::Snappy => snapshot::write_file(tree, last_zxid, &mut SnappyWriter::new(out)?),
     }
 }
 

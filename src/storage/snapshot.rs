@@ -25,14 +25,9 @@ const NODE_TAIL: usize = 8 + 60;
 const WRITE_CHUNK: usize = 256 << 10;
 const READ_CHUNK: usize = 64 << 10;
 
-/// Writes a snapshot file's content. `pace` is told the size of every chunk that was written.
-pub fn write_file(
-    tree: &FrozenTree,
-    with_last_zxid: bool,
-    out: &mut dyn Finish,
-    pace: &mut dyn FnMut(usize),
-) -> io::Result<()> {
-    let mut encoder = Encoder::new(out, pace);
+/// Writes a snapshot file's content.
+pub fn write_file(tree: &FrozenTree, with_last_zxid: bool, out: &mut dyn Finish) -> io::Result<()> {
+    let mut encoder = Encoder::new(out);
     encoder.buf.extend(HEADER);
     encoder.tree(tree)?;
     encoder.seal();
@@ -51,12 +46,8 @@ pub fn write_file(
 }
 
 /// Writes a snapshot as a leader sends it, [`STREAM_SIGNATURE`] included.
-pub fn write_stream(
-    tree: &FrozenTree,
-    out: &mut dyn Write,
-    pace: &mut dyn FnMut(usize),
-) -> io::Result<()> {
-    let mut encoder = Encoder::new(out, pace);
+pub fn write_stream(tree: &FrozenTree, out: &mut dyn Write) -> io::Result<()> {
+    let mut encoder = Encoder::new(out);
     encoder.tree(tree)?;
     encoder.buf.put_str(STREAM_SIGNATURE);
     encoder.spill()
@@ -64,7 +55,6 @@ pub fn write_stream(
 
 struct Encoder<'a, W: Write + ?Sized> {
     out: &'a mut W,
-    pace: &'a mut dyn FnMut(usize),
     buf: Vec<u8>,
     /// So much of `buf` is in `adler` already.
     hashed: usize,
@@ -72,9 +62,9 @@ struct Encoder<'a, W: Write + ?Sized> {
 }
 
 impl<'a, W: Write + ?Sized> Encoder<'a, W> {
-    fn new(out: &'a mut W, pace: &'a mut dyn FnMut(usize)) -> Self {
+    fn new(out: &'a mut W) -> Self {
         let buf = Vec::with_capacity(WRITE_CHUNK + (64 << 10));
-        Self { out, pace, buf, hashed: 0, adler: Adler32::new() }
+        Self { out, buf, hashed: 0, adler: Adler32::new() }
     }
 
     fn tree(&mut self, tree: &FrozenTree) -> io::Result<()> {
@@ -123,7 +113,6 @@ impl<'a, W: Write + ?Sized> Encoder<'a, W> {
     fn spill(&mut self) -> io::Result<()> {
         self.hash();
         self.out.write_all(&self.buf)?;
-        (self.pace)(self.buf.len());
         self.buf.clear();
         self.hashed = 0;
         Ok(())

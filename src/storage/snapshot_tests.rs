@@ -35,7 +35,7 @@ fn sample(large: usize, digest_enabled: bool) -> DataTree {
 
 fn file_of(tree: &DataTree, with_last_zxid: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_file(&tree.freeze(), with_last_zxid, &mut bytes, &mut |_| {}).unwrap();
+    write_file(&tree.freeze(), with_last_zxid, &mut bytes).unwrap();
     bytes
 }
 
@@ -140,7 +140,7 @@ fn a_flipped_bit_anywhere_is_found() {
 fn random_damage_is_an_error_never_a_panic() {
     let tree = sample(300, true);
     let mut stream = Vec::new();
-    write_stream(&tree.freeze(), &mut stream, &mut |_| {}).unwrap();
+    write_stream(&tree.freeze(), &mut stream).unwrap();
     let (file, mut seed) = (file_of(&tree, true), 1u64);
     let mut random = |n: usize| {
         seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -167,7 +167,7 @@ fn a_stream_comes_back_and_not_a_byte_after_it_is_taken() {
     for large in [0, 70_000, 3_000_000] {
         let tree = sample(large, true);
         let mut bytes = Vec::new();
-        write_stream(&tree.freeze(), &mut bytes, &mut |_| {}).unwrap();
+        write_stream(&tree.freeze(), &mut bytes).unwrap();
         assert!(bytes.ends_with(b"\x00\x00\x00\x01/\x00\x00\x00\x0aBenWasHere"));
         bytes.extend(b"the next packet");
         let mut input = &bytes[..];

@@ -106,7 +106,7 @@ impl World {
             LinkCommand::Bytes(bytes) => packets(&bytes),
             LinkCommand::Snapshot(tree) => {
                 let mut bytes = Vec::new();
-                snapshot::write_stream(&tree, &mut bytes, &mut |_| {}).expect("into memory");
+                snapshot::write_stream(&tree, &mut bytes).expect("into memory");
                 self.coverage.snaps += 1;
                 vec![Item::Snapshot { zxid: tree.last_zxid(), bytes }]
             }

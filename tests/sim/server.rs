@@ -547,7 +547,7 @@ impl World {
         let zxid = tree.last_zxid();
         let dir = storage.layout.snap_dir();
         trace!(self.now, "[{}] snapshot {zxid:#x} is written", s + 1);
-        match snap_store::save(&*storage.disk, &dir, &tree, storage.snapshot, &mut |_| {}) {
+        match snap_store::save(&*storage.disk, &dir, &tree, storage.snapshot) {
             Ok(_) => {
                 self.coverage.snapshots += 1;
                 if self.knobs.purge
