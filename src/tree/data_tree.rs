@@ -249,6 +249,11 @@ impl DataTree {
         self.history.mismatches
     }
 
+    /// The logs behind the snapshot are replayed; see [`DigestHistory::replayed`].
+    pub fn end_replay(&mut self) {
+        self.history.replayed();
+    }
+
     /// A view of the tree as it is now, which later changes do not touch.
     pub fn freeze(&self) -> FrozenTree {
         FrozenTree::new(self)
