@@ -16,8 +16,9 @@ use crate::net::{Clients, Door, ServerView, Serving};
 use crate::pipeline::node::{Command, Cx, Event, LogOrder, Node, Now, Outputs};
 use crate::tree::Db;
 
-/// Events taken before their outputs are delivered.
-const BATCH_EVENTS_MAX: usize = 256;
+/// What is taken before outputs are delivered: so many events, or requests if an event brings
+/// several. Few enough that the log writes the first while the rest are still decided.
+const BATCH_MAX: usize = 64;
 
 /// Longest sleep, ms: the clock is looked at so often at least.
 const SLEEP_MS_MAX: i64 = 1_000;
@@ -75,11 +76,18 @@ impl CommitThread {
         let db = Arc::clone(&self.db);
         let db = db.read();
         let cx = Cx { db: &db, now };
-        let waiting = events.try_iter().take(BATCH_EVENTS_MAX);
-        for event in std::iter::once(first).chain(waiting) {
+        let mut taken = 0;
+        for event in std::iter::once(first).chain(events.try_iter()) {
+            taken += match &event {
+                Event::Io(requests) => requests.len(),
+                _ => 1,
+            };
             match event {
                 Event::Stop => stop = true,
                 event => self.node.step(event, cx, out),
+            }
+            if taken >= BATCH_MAX {
+                break;
             }
         }
         if self.node.next_deadline() <= now.mono {
