@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use super::background;
 use crate::pipeline::node::{LinkCommand, LinkEvent};
 use crate::quorum::leader::LinkId;
 use crate::quorum::sync_plan::OnDisk;
@@ -185,7 +186,7 @@ impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
                 let mut out =
                     Progressing { id: self.id, output: &self.output, report: &self.report };
                 out.write_all(&snap.to_bytes())?;
-                in_background(|| snapshot::write_stream(&tree, &mut out))
+                background::run("snapshot-link", || snapshot::write_stream(&tree, &mut out))?
             }
             LinkCommand::SearchLog(wanted) => {
                 let found = self.search_log(wanted);
@@ -303,13 +304,14 @@ impl PacketReader {
     }
 }
 
-/// What is buffered first, then the stream itself.
+/// What is buffered first. A snapshot is asked for in pieces of a few bytes: what comes with them is
+/// taken off the stream at once.
 impl Read for PacketReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let buffered = &self.buf[self.start..];
-        if buffered.is_empty() {
-            return self.input.read(out);
+        if self.start == self.buf.len() {
+            self.fill()?;
         }
+        let buffered = &self.buf[self.start..];
         let n = buffered.len().min(out.len());
         out[..n].copy_from_slice(&buffered[..n]);
         self.start += n;
@@ -369,20 +371,5 @@ fn read_snapshot(
 ) -> io::Result<Box<DataTree>> {
     let mut input = ProgressReader { id, input, report, unreported: 0 };
     let read = || snapshot::read_stream(&mut input, zxid, settings.tree_options);
-    in_background(read).map(Box::new)
-}
-
-/// Does a long job when the machine has nothing better to do, so that clients hardly notice that a
-/// learner is given all there is. On a thread of its own: a priority once lowered stays low.
-fn in_background<T: Send>(job: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let job = || {
-        // Without, it is only quicker than it should be.
-        let _ = sys::lower_thread_priority();
-        job()
-    };
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("snapshot-link".into());
-        let done = thread.spawn_scoped(scope, job)?.join();
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    background::run("snapshot-link", read)?.map(Box::new)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::boot::{self, StorageSettings};
-use super::exit;
+use super::{background, exit};
 use crate::metrics::ServerMetrics;
 use crate::pipeline::node::{Event, LogOrder};
 use crate::storage::log_worker::is_slow;
@@ -69,7 +69,14 @@ impl LogThread {
         let is_append = |c: &&LogCommand| matches!(c, LogCommand::Append { .. });
         let appended = commands.iter().filter(is_append).count() as i64;
         let mut reports = Vec::new();
-        self.worker.execute(commands, &mut reports)?;
+        let installs = |c: &LogCommand| matches!(c, LogCommand::InstallSnapshot { .. });
+        if commands.iter().any(installs) {
+            let install = || self.worker.execute(commands, &mut reports);
+            background::run("snapshot-log", install)
+                .unwrap_or_else(|e| exit::on_bug(&format!("no thread to write a snapshot: {e}")))?;
+        } else {
+            self.worker.execute(commands, &mut reports)?;
+        }
         let mut done = None;
         for report in reports {
             match report {

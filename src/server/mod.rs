@@ -2,6 +2,7 @@
 //! recover, open the front end, start the threads, wait for a signal, end in good order.
 //! Java: `QuorumPeerMain`, `ZooKeeperServerMain`.
 
+mod background;
 pub mod boot;
 mod commit_thread;
 mod exit;
