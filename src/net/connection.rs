@@ -31,6 +31,8 @@ const OUTPUT_MAX: usize = 64 << 20;
 /// Unanswered requests, and bytes of them, above which no more are taken from a connection.
 const SLOTS_PAUSE: usize = 4096;
 const QUEUED_BYTES_PAUSE: usize = 8 << 20;
+/// What a read behind a write counts for at least, since its answer has to wait, too.
+const WAITING_READ: usize = QUEUED_BYTES_PAUSE / 64;
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +153,7 @@ pub struct Connection {
     slots: VecDeque<Slot>,
     /// Number of the first slot.
     first_slot: u32,
-    /// Bytes of request bodies in slots.
+    /// Sum of the weights of the slots.
     queued_bytes: usize,
     /// Whether `input` may have whole frames.
     held_back: bool,
@@ -493,7 +495,7 @@ impl Connection {
 
     fn order(&mut self, xid: i32, op: i32, body: &[u8], round: &mut Round<'_>) {
         let slot = self.first_slot.wrapping_add(self.slots.len() as u32);
-        self.push_slot(xid, op, body.len(), Work::Ordered(body.len()), round);
+        self.push_slot(xid, op, weight(op, body.len()), Work::Ordered(body.len()), round);
         if round.options.limits.is_large(body.len()) {
             round.large_bytes += body.len() as i64;
             round.tally.large_bytes += body.len() as i64;
@@ -509,9 +511,9 @@ impl Connection {
         }));
     }
 
-    fn push_slot(&mut self, xid: i32, op: i32, bytes: usize, work: Work, round: &mut Round<'_>) {
+    fn push_slot(&mut self, xid: i32, op: i32, weight: usize, work: Work, round: &mut Round<'_>) {
         self.slots.push_back(Slot { xid, op, received: round.received, work });
-        self.queued_bytes += bytes;
+        self.queued_bytes += weight;
         round.in_process += 1;
         round.tally.outstanding += 1;
     }
@@ -568,7 +570,7 @@ impl Connection {
         else {
             panic!("{entry:?} is for no slot that waits; the first is {}", self.first_slot);
         };
-        self.queued_bytes -= bytes;
+        self.queued_bytes -= weight(slot.op, bytes);
         if round.options.limits.is_large(bytes) {
             round.tally.large_bytes -= bytes as i64;
         }
@@ -818,6 +820,16 @@ impl Connection {
 /// by connecting.
 fn is_ordered(op: i32) -> bool {
     op == code::SYNC || op::is_write(op) && !matches!(op, code::CHECK | code::CREATE_SESSION)
+}
+
+/// What a request with the commit thread counts for in [`QUEUED_BYTES_PAUSE`]: its body; a read
+/// also what it may bring, of which a multiRead may bring much.
+fn weight(op: i32, body: usize) -> usize {
+    match op {
+        code::MULTI_READ => QUEUED_BYTES_PAUSE,
+        _ if is_read(op) => WAITING_READ.max(body),
+        _ => body,
+    }
 }
 
 /// What a read-only server refuses (C-112). Its sessions end without anybody else.

@@ -368,6 +368,25 @@ fn limits_hold_a_connection_back() {
 }
 
 #[test]
+fn reads_behind_a_write_are_few_because_their_answers_wait() {
+    for (op, taken) in [(code::GET_DATA, 65), (code::MULTI_READ, 2), (code::SET_DATA, 101)] {
+        let mut world = World::open();
+        world.request(0, code::SET_DATA, &[]);
+        (1..=100).for_each(|xid| world.request(xid, op, &[]));
+        let held_back = taken < 101;
+        assert_eq!((world.submitted.len(), world.conn.holds_requests()), (taken, held_back), "{op}");
+        let mut n = 0;
+        while n < world.submitted.len() {
+            world.complete(n, false);
+            world.feed(&[]);
+            n += 1;
+        }
+        assert_eq!(world.replies().len(), 101, "{op}");
+        assert_eq!(world.conn.queued_bytes, 0);
+    }
+}
+
+#[test]
 fn requests_that_waited_too_long_for_the_throttler_fail() {
     let mut world = World::open();
     world.options.limits =
