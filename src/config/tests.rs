@@ -332,7 +332,7 @@ fn unknown_keys_become_properties_and_jvm_settings_are_one_line() {
     let texts: Vec<&str> = config.notes.iter().map(|note| note.text.as_str()).collect();
     assert_eq!(
         texts,
-        ["accepted and ignored, having a meaning for a JVM only: \
+        ["accepted and ignored, having no meaning here: \
         netty.advancedFlowControl.enabled, nio.numWorkerThreads"]
     );
 }

@@ -20,7 +20,7 @@ use super::view::Serving;
 use crate::auth::{AuthError, ip};
 use crate::pipeline::read::{Viewer, is_read, put_bare_reply};
 use crate::pipeline::throttle::SessionKind;
-use crate::pipeline::{ClientRequest, CloseReason, ConnId, IoEvent, ReplyEntry};
+use crate::pipeline::{ClientRequest, CloseReason, ConnId, IoEvent, ReplyEntry, log_undecodable};
 use crate::wire::proto::{AuthPacket, ConnectRequest, ConnectResponse, SaslToken};
 use crate::wire::{ErrorCode, Id, Put, Reader, Record, code, op};
 
@@ -376,7 +376,7 @@ impl Connection {
         };
         if !(round.admit)(kind) {
             round.tally.rejected += 1;
-            return self.close(Level::Debug, format_args!("too many connections at once"));
+            return self.close(Level::Info, format_args!("too many connections at once"));
         }
         round.tally.connects += 1;
         if round.serving == Serving::ReadOnly && request.read_only != Some(true) {
@@ -534,8 +534,7 @@ impl Connection {
         let xid = if op == code::PING { op::xid::PING } else { xid };
         let viewer = Viewer { conn: self.id, session: self.session, ids };
         if let Err(e) = round.view.answer(&viewer, xid, op, body, &mut self.output) {
-            let shown = &body[..body.len().min(64)];
-            log::error!("{}: cannot decode request type {op}: {e}; {shown:02x?}", self.peer);
+            log_undecodable(self.peer, self.session, (op, body), &e);
         }
         let zxid = round.view.state.tree.last_zxid();
         self.replied(xid, op, zxid, received, self.output.len() - start, round);

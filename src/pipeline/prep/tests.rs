@@ -23,6 +23,7 @@ struct World {
     ids: Vec<Id>,
     owner: Owner,
     upgrade_error: Option<ErrorCode>,
+    metrics: ServerMetrics,
 }
 
 impl World {
@@ -49,6 +50,7 @@ impl World {
             ids: vec![id("ip", "10.0.0.1")],
             owner: Owner::ThisServer,
             upgrade_error: None,
+            metrics: ServerMetrics::default(),
         }
     }
 
@@ -79,6 +81,7 @@ impl World {
             ensemble,
             time: self.time,
             now: self.time,
+            metrics: &self.metrics,
         };
         self.prep.prepare(&request, &mut context)
     }
