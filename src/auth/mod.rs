@@ -314,11 +314,9 @@ mod tests {
             r.register_class(&class, &config).unwrap();
         }
         assert_eq!(r.authenticate("digest", addr, b"a:b").map(|ids| ids.len()), Ok(1));
-        for (name, answer) in [
-            (&b"blue"[..], Ok(vec![])),
-            (b"", Ok(vec![])),
-            (b"green", Err(AuthError::Close)),
-        ] {
+        for (name, answer) in
+            [(&b"blue"[..], Ok(vec![])), (b"", Ok(vec![])), (b"green", Err(AuthError::Close))]
+        {
             assert_eq!(r.authenticate("ensemble", addr, name), answer);
         }
         assert_eq!(r.fixup_acl(&[], &[acl(31, "ensemble", "blue")]), Err(ErrorCode::InvalidAcl));

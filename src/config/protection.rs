@@ -49,7 +49,11 @@ pub(super) fn missing(config: &Config) -> Vec<String> {
     let set = |prefix: &str| config.properties.keys().any(|name| name.starts_with(prefix));
     let asked = [
         (config.admin_enable_server && set("zookeeper.admin."), "admin.*", "AdminServer"),
-        (config.metrics_provider.contains("prometheus"), "metricsProvider.*", "Prometheus exporter"),
+        (
+            config.metrics_provider.contains("prometheus"),
+            "metricsProvider.*",
+            "Prometheus exporter",
+        ),
         (config.audit_enable, "audit.enable=true", "audit log"),
     ];
     let asked = asked.into_iter().filter(|(asked, _, _)| *asked);

@@ -374,7 +374,11 @@ fn reads_behind_a_write_are_few_because_their_answers_wait() {
         world.request(0, code::SET_DATA, &[]);
         (1..=100).for_each(|xid| world.request(xid, op, &[]));
         let held_back = taken < 101;
-        assert_eq!((world.submitted.len(), world.conn.holds_requests()), (taken, held_back), "{op}");
+        assert_eq!(
+            (world.submitted.len(), world.conn.holds_requests()),
+            (taken, held_back),
+            "{op}"
+        );
         let mut n = 0;
         while n < world.submitted.len() {
             world.complete(n, false);
