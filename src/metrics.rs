@@ -204,6 +204,12 @@ impl SummarySet {
         }
     }
 
+    /// What was added to each key; for tests.
+    #[cfg(test)]
+    pub fn sums(&self) -> Vec<(Box<str>, i64)> {
+        self.lock().iter().map(|(key, basics)| (key.clone(), basics.sum)).collect()
+    }
+
     /// Java keeps the keys, too.
     fn reset(&self) {
         self.lock().values_mut().for_each(|basics| *basics = Basics::default());

@@ -207,7 +207,7 @@ fn writes_are_answered_as_java_answers_them() {
     }
 }
 
-/// The same conversations with bytes changed: no panic, and what prep promises is what applying does.
+/// The same conversations with bytes changed: no panic, and prep promises what applying does.
 #[test]
 fn requests_that_are_nearly_right_do_no_harm() {
     let mut random = Random(0x5eed_0001);

@@ -338,6 +338,21 @@ fn unknown_keys_become_properties_and_jvm_settings_are_one_line() {
 }
 
 #[test]
+fn what_is_not_there_yet_is_said() {
+    let prometheus = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+    for (line, part) in [
+        ("admin.serverPort=8081", "no AdminServer yet"),
+        (&format!("metricsProvider.className={prometheus}"), "no Prometheus exporter yet"),
+        ("audit.enable=true", "no audit log yet"),
+        ("flushDelay=5\nmaxBatchSize=9", "no meaning here: flushDelay, maxBatchSize"),
+    ] {
+        let config = read(&format!("dataDir=/d\n{line}")).unwrap();
+        assert!(config.notes.len() == 1 && has_note(&config, part), "{:?}", config.notes);
+    }
+    assert!(read("dataDir=/d\nadmin.enableServer=false").unwrap().notes.is_empty());
+}
+
+#[test]
 fn small_numbers_are_raised_with_a_warning() {
     let config = read("dataDir=/d\nsnapCount=1\nautopurge.snapRetainCount=1").unwrap();
     assert_eq!((config.snap_count, config.snap_retain_count), (2, 3));

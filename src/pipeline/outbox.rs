@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{ConnId, ReplyEntry, ToIo};
 use crate::wire::Acl;
 
-/// Bytes after which a run of replies is closed: offsets in it have 32 bits, and its memory is to be
-/// given back.
+/// Bytes after which a run of replies is closed: offsets in it have 32 bits, and its memory is to
+/// be given back.
 const RUN_BYTES: usize = 1 << 20;
 
 /// The messages for one I/O thread.

@@ -135,8 +135,8 @@ pub fn ring<'a>(
     ring
 }
 
-/// The schemes of authentication. As with Java, a class that cannot be had is no reason not to start:
-/// what its ACLs guard stays closed.
+/// The schemes of authentication. As with Java, a class that cannot be had is no reason not to
+/// start: what its ACLs guard stays closed.
 pub fn auth_registry(config: &Config) -> Result<Registry, String> {
     let settings = AuthConfig {
         skip_acl: config.skip_acl,

@@ -549,6 +549,8 @@ fn hard_quotas_refuse() {
     };
     assert_eq!(w.err(ME, set(b"1234567", 9)), -125, "eleven bytes; comes before the version");
     w.must(ME, set(b"123456", 0));
+    let counted = w.metrics.quota_exceeded_error_per_namespace.sums();
+    assert_eq!(counted, [("q".into(), 2)]);
     w.prep.options.enforce_quota = false;
     w.must(ME, create("/q/2", 0));
 }
