@@ -94,11 +94,13 @@ fn quotas(tree: &DataTree) -> BTreeMap<String, Quota> {
     found
 }
 
-fn add_quotas(tree: &DataTree, parent: NodeId, quota: &mut Quota) {
-    for id in tree.child_ids(parent) {
+/// Without recursion: clients decide how deep the tree is.
+fn add_quotas(tree: &DataTree, top: NodeId, quota: &mut Quota) {
+    let mut waiting: Vec<NodeId> = tree.child_ids(top).collect();
+    while let Some(id) = waiting.pop() {
         let node = tree.node(id);
         if node.num_children() > 0 {
-            add_quotas(tree, id, quota);
+            waiting.extend(tree.child_ids(id));
             continue;
         }
         let track = StatsTrack::parse(node.data().unwrap_or_default());

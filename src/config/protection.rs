@@ -55,6 +55,7 @@ pub(super) fn missing(config: &Config) -> Vec<String> {
             "Prometheus exporter",
         ),
         (config.audit_enable, "audit.enable=true", "audit log"),
+        (config.jaas_file.is_some(), "java.security.auth.login.config", "SASL"),
     ];
     let asked = asked.into_iter().filter(|(asked, _, _)| *asked);
     asked.map(|(_, key, what)| format!("{key} has no effect: there is no {what} yet")).collect()

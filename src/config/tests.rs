@@ -350,6 +350,10 @@ fn what_is_not_there_yet_is_said() {
         assert!(config.notes.len() == 1 && has_note(&config, part), "{:?}", config.notes);
     }
     assert!(read("dataDir=/d\nadmin.enableServer=false").unwrap().notes.is_empty());
+    let jaas = [("java.security.auth.login.config", "/jaas.conf")];
+    assert!(has_note(&read_with("dataDir=/d", &jaas).unwrap(), "no SASL yet"));
+    let observer = read("dataDir=/d\nobserver.syncEnabled=false").unwrap();
+    assert_eq!((observer.sync_enabled, observer.observer_sync_enabled), (true, Some(false)));
 }
 
 #[test]
