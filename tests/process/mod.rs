@@ -10,7 +10,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A server with a directory of its own; both end with it.
 pub struct Server {
-    process: Child,
+    pub process: Child,
     /// With `zoo.cfg`, `data` and `log`, what it says on standard error.
     pub dir: PathBuf,
     pub port: u16,
