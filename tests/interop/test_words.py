@@ -46,7 +46,7 @@ def layout(server, word):
     # Java keeps the times at which those whom it has heard since would have expired.
     lines = [
         line
-        for line, following in zip(lines, [*lines[1:], ""], strict=True)
+        for line, following in zip(lines, [*lines[1:], ""], strict=False)
         if not line.endswith("expire at TIME:") or following.startswith("\t")
     ]
     # Java lists connections in the order of a hash set; everything else has its place.
