@@ -10,6 +10,7 @@ mod ensemble;
 pub mod ip;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub use digest::DigestProvider;
@@ -158,9 +159,10 @@ impl Registry {
         {
             return Ok(Cow::Borrowed(acl)); // nearly every list
         }
-        let mut fixed = Vec::with_capacity(acl.len());
-        for (i, entry) in acl.iter().enumerate() {
-            if acl[..i].contains(entry) {
+        let (mut fixed, mut seen) = (Vec::with_capacity(acl.len()), BTreeSet::new());
+        for entry in acl {
+            // A request has room for very many.
+            if !seen.insert((entry.perms, &entry.id.scheme, &entry.id.id)) {
                 continue;
             }
             if is_anyone(&entry.id) {

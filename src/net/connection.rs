@@ -34,6 +34,9 @@ const QUEUED_BYTES_PAUSE: usize = 8 << 20;
 /// What a read behind a write counts for at least, since its answer has to wait, too.
 const WAITING_READ: usize = QUEUED_BYTES_PAUSE / 64;
 
+/// Bytes of identities that a connection may gather, for they are gone through with every request.
+const IDS_MAX: usize = 64 << 10;
+
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -453,13 +456,11 @@ impl Connection {
         };
         let data = packet.auth.unwrap_or_default();
         let answer = round.view.auth.authenticate(&packet.scheme, self.peer.ip(), &data);
-        match answer {
+        match answer.and_then(|ids| self.with_ids(ids).ok_or(AuthError::Failed)) {
             Ok(ids) => {
                 let (session, peer) = (self.session, self.peer);
                 log::debug!("Session 0x{session:x}: {} auth success for {peer}", packet.scheme);
-                let mut all = self.ids.to_vec();
-                all.extend(ids.into_iter().filter(|id| !self.ids.contains(id)));
-                self.ids = all.into();
+                self.ids = ids;
                 self.reply_in_turn(xid, code::AUTH, (0, ErrorCode::Ok, &[]), false, round);
             }
             Err(AuthError::Failed) => {
@@ -472,6 +473,14 @@ impl Connection {
                 self.close(Level::Warn, format_args!("the client belongs to another ensemble"));
             }
         }
+    }
+
+    /// Its identities and these; `None` if that is too much.
+    fn with_ids(&self, more: Vec<Id>) -> Option<Arc<[Id]>> {
+        let new = more.into_iter().filter(|id| !self.ids.contains(id));
+        let all: Arc<[Id]> = self.ids.iter().cloned().chain(new).collect();
+        let bytes: usize = all.iter().map(|id| id.scheme.len() + id.id.len()).sum();
+        (bytes <= IDS_MAX).then_some(all)
     }
 
     /// There is no SASL server: Java then answers with a null token (C-107).

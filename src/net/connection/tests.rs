@@ -347,6 +347,21 @@ fn whoever_must_authenticate_is_told_and_closed() {
 }
 
 #[test]
+fn nobody_is_everybody() {
+    let mut world = World::open();
+    let mut accepted = 0;
+    while world.conn.fate() == Fate::Alive {
+        let name = format!("{accepted:0500}:secret");
+        let auth =
+            AuthPacket { kind: 0, scheme: "digest".into(), auth: Some(name.into_bytes().into()) };
+        world.request(-4, code::AUTH, &auth.to_bytes());
+        accepted += 1;
+    }
+    assert!((100..200).contains(&accepted), "{accepted}");
+    assert_eq!(world.replies().last(), Some(&(-4, 0, -115)));
+}
+
+#[test]
 fn limits_hold_a_connection_back() {
     let limits = RequestLimits { global_outstanding: 2, ..RequestLimits::default() };
     let mut world = World::open();
