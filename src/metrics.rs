@@ -205,6 +205,12 @@ impl SummarySet {
         }
     }
 
+    /// What was added to each key; for tests.
+    #[cfg(test)]
+    pub fn sums(&self) -> Vec<(Box<str>, i64)> {
+        self.lock().iter().map(|(key, basics)| (key.clone(), basics.sum)).collect()
+    }
+
     /// Java keeps the keys, too.
     fn reset(&self) {
         self.lock().values_mut().for_each(|basics| *basics = Basics::default());
@@ -287,6 +293,8 @@ macro_rules! metrics {
             /// Bytes read and written, by the first component of their paths.
             pub read_per_namespace: SummarySet,
             pub write_per_namespace: SummarySet,
+            /// Writes over a hard quota; a counter set in Java, of which only the sum shows.
+            pub quota_exceeded_error_per_namespace: SummarySet,
         }
 
         impl ServerMetrics {
@@ -297,6 +305,7 @@ macro_rules! metrics {
                 self.proposal_sizes.reset();
                 self.read_per_namespace.reset();
                 self.write_per_namespace.reset();
+                self.quota_exceeded_error_per_namespace.reset();
             }
 
             fn add_to(&self, totals: &mut Totals) {
@@ -310,6 +319,7 @@ macro_rules! metrics {
                 self.proposal_sizes.add_to(&mut totals.proposal_sizes);
                 self.read_per_namespace.add_to(&mut totals.read_per_namespace);
                 self.write_per_namespace.add_to(&mut totals.write_per_namespace);
+                self.quota_exceeded_error_per_namespace.add_to(&mut totals.quota_exceeded);
             }
         }
 
@@ -322,6 +332,7 @@ macro_rules! metrics {
                     proposal_sizes: Sizes { last: -1, min: -1, max: -1 },
                     read_per_namespace: BTreeMap::new(),
                     write_per_namespace: BTreeMap::new(),
+                    quota_exceeded: BTreeMap::new(),
                 }
             }
         }
@@ -339,6 +350,7 @@ pub struct Totals {
     /// Bytes read and written, by namespace.
     pub read_per_namespace: BTreeMap<Box<str>, Basics>,
     pub write_per_namespace: BTreeMap<Box<str>, Basics>,
+    pub quota_exceeded: BTreeMap<Box<str>, Basics>,
 }
 
 // Within each kind in the order of the Java server's hash tables, which `mntr` prints and

@@ -1,9 +1,13 @@
 //! The program and its configuration, from outside: what it says and with which code it ends.
 
+mod process;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use process::Server;
 
 /// A configuration file in a directory of its own.
 struct File {
@@ -115,4 +119,18 @@ fn the_reference_and_the_version_are_printed() {
     assert!(print("help").contains("4lw HOST PORT WORD"));
     assert_eq!(ironkeeper(&["dance"], "").status.code(), Some(2));
     assert_eq!(ironkeeper(&["4lw", "localhost"], "").status.code(), Some(2));
+}
+
+#[test]
+fn a_hangup_ends_nothing_and_sigterm_ends_well() {
+    let mut server = Server::start("signals", "4lw.commands.whitelist=ruok\n");
+    let signal = |name: &str, server: &Server| {
+        let pid = server.process.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    server.wait_for("srvr", |answer| answer.contains("Mode: standalone\n"));
+    signal("-HUP", &server);
+    server.wait_for("ruok", |answer| answer == "imok");
+    signal("-TERM", &server);
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
 }

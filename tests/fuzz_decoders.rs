@@ -2,11 +2,20 @@
 //! and nothing may allocate for bytes that never came (a decoder that did would be killed here).
 //! `FUZZ_ROUNDS` sets how many mutations of each seed are tried; a failure prints its input.
 
+mod mutate;
+
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use ironkeeper::config::{QuorumConfig, ServerSpec, properties};
-use ironkeeper::storage::snapshot;
+use ironkeeper::client::multi;
+use ironkeeper::config::{Draft, QuorumConfig, ServerSpec, Surroundings, properties};
+use ironkeeper::pipeline::prep::creates_ephemeral;
+use ironkeeper::storage::compress::{GzipReader, SnappyReader};
+use ironkeeper::storage::mem_disk::MemDisk;
+use ironkeeper::storage::{
+    Layout, RecoveryOptions, SnapshotOptions, epoch, recover, snap_store, snapshot,
+};
 use ironkeeper::tree::{StatsTrack, TreeOptions};
 use ironkeeper::wire::election::{Handshake, Notification, read_frame};
 use ironkeeper::wire::proto::*;
@@ -15,44 +24,9 @@ use ironkeeper::wire::quorum::{
     read_touches,
 };
 use ironkeeper::wire::{Reader, Record, Txn, TxnDigest, TxnHeader, TxnRecord, code, path};
+use mutate::Random;
 
 const MAX_RECORD: usize = 1 << 20;
-
-/// xorshift64*: the same inputs in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    /// Flips bits, plants boundary values, cuts, doubles and splices.
-    fn mutate(&mut self, seed: &[u8]) -> Vec<u8> {
-        let mut bytes = seed.to_vec();
-        for _ in 0..1 + self.below(4) {
-            let at = self.below(bytes.len());
-            match self.below(6) {
-                0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
-                1 => bytes.truncate(at),
-                2 => bytes.splice(at..at, [0xff; 4]).for_each(drop),
-                3 if bytes.len() >= at + 4 => {
-                    let value = [-1, -2, 0, 1, i32::MAX, i32::MIN, 1 << 20][self.below(7)];
-                    bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
-                }
-                4 => bytes.extend_from_within(at..),
-                _ => bytes.push(self.next() as u8),
-            }
-        }
-        bytes
-    }
-}
 
 fn rounds() -> usize {
     std::env::var("FUZZ_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
@@ -126,9 +100,13 @@ fn decode_client_records(bytes: &[u8]) {
         body::<Children2Response>,
         body::<AclResponse>,
         body::<WatcherEvent>,
+        body::<SaslToken>,
     ] {
         body(rest);
     }
+    creates_ephemeral(code::CREATE, rest);
+    creates_ephemeral(code::MULTI, rest);
+    let _ = multi::read(bytes.get(16..).unwrap_or_default());
 }
 
 #[test]
@@ -207,20 +185,101 @@ fn election_messages() {
     });
 }
 
-#[test]
-fn snapshots() {
-    let mut seeds = Vec::new();
-    for file in std::fs::read_dir(golden("disk/plain/version-2")).unwrap() {
+/// The files of a golden data directory whose names begin so.
+fn files(directory: &str, prefix: &str) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(golden(directory).join("version-2")).unwrap() {
         let path = file.unwrap().path();
-        if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("snapshot.")) {
-            seeds.push(std::fs::read(path).unwrap());
+        if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(prefix)) {
+            found.push(std::fs::read(path).unwrap());
         }
     }
-    fuzz("snapshots", &seeds, |bytes| {
+    found
+}
+
+#[test]
+fn snapshots() {
+    fuzz("snapshots", &files("disk/plain", "snapshot."), |bytes| {
         let _ = snapshot::read_file(bytes, 7, TreeOptions::default());
         // The stream that a leader sends: no file header.
         let _ =
             snapshot::read_stream(bytes.get(16..).unwrap_or_default(), 7, TreeOptions::default());
+    });
+}
+
+#[test]
+fn compressed_snapshots() {
+    fn drain(mut reader: impl Read) {
+        let _ = std::io::copy(&mut reader.by_ref().take(MAX_RECORD as u64), &mut std::io::sink());
+    }
+    fuzz("gzip", &files("disk/gz", "snapshot."), |bytes| {
+        if let Ok(reader) = GzipReader::new(bytes) {
+            drain(reader);
+        }
+    });
+    fuzz("snappy", &files("disk/snappy", "snapshot."), |bytes| {
+        if let Ok(reader) = SnappyReader::new(bytes) {
+            drain(reader);
+        }
+    });
+}
+
+/// Starts a server's database from a log file, and if that goes well takes a snapshot and starts
+/// from that.
+fn start_from_log(log: &[u8]) {
+    let (disk, layout) = (MemDisk::new(), Layout::new("/d", None));
+    disk.poke(&layout.log_dir().join("log.1"), 0, log);
+    let options = RecoveryOptions { trust_empty: true, ..RecoveryOptions::default() };
+    let Ok(recovered) = recover(&disk, &layout, &options, &|| 0) else { return };
+    let tree = recovered.tree;
+    let saved =
+        snap_store::save(&disk, &layout.snap_dir(), &tree.freeze(), SnapshotOptions::default());
+    let again = snap_store::load(&disk, &saved.unwrap(), options.tree).unwrap();
+    assert_eq!(
+        (again.digest(), again.node_count(), again.last_zxid()),
+        (tree.digest(), tree.node_count(), tree.last_zxid())
+    );
+}
+
+#[test]
+fn log_files() {
+    let seeds: Vec<Vec<u8>> = files("disk/plain", "log.")
+        .into_iter()
+        .chain(files("disk/reconfig", "log."))
+        .map(|mut log| {
+            let end = log.iter().rposition(|byte| *byte != 0).unwrap();
+            log.truncate(end + 1);
+            log
+        })
+        .collect();
+    fuzz("log files", &seeds, start_from_log);
+}
+
+/// Records that no disk has damaged: their checksums are right.
+#[test]
+fn logged_transactions() {
+    let all = txns();
+    let log_of = |n: usize, changed: &[u8]| {
+        let mut log = b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0".to_vec();
+        for txn in all[..n].iter().map(Vec::as_slice).chain([changed]) {
+            log.extend(u64::from(adler2::adler32_slice(txn)).to_be_bytes());
+            log.extend((txn.len() as u32).to_be_bytes());
+            log.extend(txn);
+            log.push(b'B');
+        }
+        log
+    };
+    for n in 0..all.len() {
+        fuzz("logged transactions", &all[n..=n], |txn| start_from_log(&log_of(n, txn)));
+    }
+}
+
+#[test]
+fn epoch_files() {
+    fuzz("epoch files", &[b"12".to_vec(), b"9223372036854775807\n".to_vec()], |bytes| {
+        let disk = MemDisk::new();
+        disk.poke(Path::new("/d/currentEpoch"), 0, bytes);
+        let _ = epoch::read(&disk, Path::new("/d"), "currentEpoch");
     });
 }
 
@@ -237,6 +296,17 @@ fn configuration_texts() {
     fuzz("configuration texts", &seeds, |bytes| {
         let text = String::from_utf8_lossy(bytes);
         let _ = properties::parse(&properties::latin1(bytes));
+        let around = Surroundings {
+            dynamic: Some(bytes.to_vec()),
+            next_dynamic: Some(bytes.to_vec()),
+            my_id: Some(text.clone().into_owned()),
+        };
+        let dynamic = b"dataDir=/d\ndynamicConfigFile=/d/f.1";
+        for fixed in [&[b"dataDir=/d\n", bytes].concat()[..], &dynamic[..]] {
+            if let Ok(draft) = Draft::from_file("zoo.cfg", fixed, &[]) {
+                let _ = draft.finish(&around);
+            }
+        }
         let _ = QuorumConfig::parse(&text, true);
         let _ = ServerSpec::parse(1, &text, true);
         let _ = StatsTrack::parse(bytes);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ironkeeper::auth::{AuthConfig, Registry};
+use ironkeeper::metrics::ServerMetrics;
 use ironkeeper::pipeline::prep::{Context, Outcome, Prep, PrepOptions, PrepRequest};
 use ironkeeper::session::{Kind, SessionTracker};
 use ironkeeper::tree::{DataTree, OwnerRules, Seed, TreeOptions};
@@ -119,6 +120,7 @@ fn replay(records: &[(TxnRecord, Vec<u8>)], digest_enabled: bool, lag: usize) {
             ensemble: None,
             time: header.time,
             now: 0,
+            metrics: &ServerMetrics::default(),
         };
         let Outcome::Txn(prepared) = prep.prepare(&request, context) else {
             panic!("{op} makes a transaction")

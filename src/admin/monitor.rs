@@ -94,11 +94,13 @@ fn quotas(tree: &DataTree) -> BTreeMap<String, Quota> {
     found
 }
 
-fn add_quotas(tree: &DataTree, parent: NodeId, quota: &mut Quota) {
-    for id in tree.child_ids(parent) {
+/// Without recursion: clients decide how deep the tree is.
+fn add_quotas(tree: &DataTree, top: NodeId, quota: &mut Quota) {
+    let mut waiting: Vec<NodeId> = tree.child_ids(top).collect();
+    while let Some(id) = waiting.pop() {
         let node = tree.node(id);
         if node.num_children() > 0 {
-            add_quotas(tree, id, quota);
+            waiting.extend(tree.child_ids(id));
             continue;
         }
         let track = StatsTrack::parse(node.data().unwrap_or_default());
@@ -123,12 +125,14 @@ pub fn monitor(facts: &Facts) -> Values {
     let gauges = gauges(facts).into_iter();
     values.extend(gauges.filter_map(|(key, value)| Some((key.to_owned(), value?))));
     values.extend(quota_gauges(&facts.tree.quotas));
-    let Totals { counters, basic, advanced, .. } = &facts.totals;
+    let Totals { counters, basic, advanced, quota_exceeded, .. } = &facts.totals;
     let namespaces = [
         ("read_per_namespace", &facts.totals.read_per_namespace),
         ("write_per_namespace", &facts.totals.write_per_namespace),
     ];
     values.extend(counters.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())));
+    let exceeded = |ns: &str| format!("{ns}_quota_exceeded_error_per_namespace");
+    values.extend(quota_exceeded.iter().map(|(ns, count)| (exceeded(ns), count.sum.into())));
     for (name, summary) in basic {
         values.extend(basics(name, &summary.basics));
     }

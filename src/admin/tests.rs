@@ -11,7 +11,7 @@ use crate::net::{ConnInfo, NetTotals, Serving};
 use crate::pipeline::ConnId;
 use crate::pipeline::node::{LearnerReport, NodeReport, RoleReport};
 use crate::session::{ExpiryDump, GlobalDump, SessionDump};
-use crate::tree::{DataTree, OwnerRules, Seed, TreeOptions, WatchKind, WatcherId, Watches};
+use crate::tree::{DataTree, Db, OwnerRules, Seed, TreeOptions, WatchKind, WatcherId, Watches};
 use crate::wire::txn::CreateTxn;
 use crate::wire::{Txn, TxnHeader};
 
@@ -136,27 +136,48 @@ fn watches_like_java_s() {
     assert_eq!(connections::watch_summary(watches.summary()), golden!("standalone.wchs"));
 }
 
-fn tree_with_ephemerals(owners: [(i64, &[&str]); 2]) -> DataTree {
+fn tree() -> DataTree {
     let owner_rules = OwnerRules { extended_types: false, emulate_353: false };
-    let options = TreeOptions { digest_enabled: true, owner_rules, seed: Seed(1, 2) };
-    let mut tree = DataTree::new(options);
-    let mut create = |client_id, path: &str| {
-        let txn = Txn::Create(CreateTxn {
-            path: path.into(),
-            data: None,
-            acl: crate::wire::Acl::open_unsafe().into(),
-            ephemeral: client_id != 0,
-            parent_cversion: -1,
-        });
-        let zxid = tree.last_zxid() + 1;
-        let header = TxnHeader { client_id, cxid: 0, zxid, time: 0, op: txn.op() };
-        assert_eq!(tree.apply(&header, &txn, &mut |_| {}).err, 0);
-    };
-    create(0, "/app");
+    DataTree::new(TreeOptions { digest_enabled: true, owner_rules, seed: Seed(1, 2) })
+}
+
+fn create(tree: &mut DataTree, client_id: i64, path: &str, data: &str) {
+    let txn = Txn::Create(CreateTxn {
+        path: path.into(),
+        data: Some(data.as_bytes().into()),
+        acl: crate::wire::Acl::open_unsafe().into(),
+        ephemeral: client_id != 0,
+        parent_cversion: -1,
+    });
+    let zxid = tree.last_zxid() + 1;
+    let header = TxnHeader { client_id, cxid: 0, zxid, time: 0, op: txn.op() };
+    assert_eq!(tree.apply(&header, &txn, &mut |_| {}).err, 0);
+}
+
+fn tree_with_ephemerals(owners: [(i64, &[&str]); 2]) -> DataTree {
+    let mut tree = tree();
+    create(&mut tree, 0, "/app", "");
     for (owner, paths) in owners {
-        paths.iter().for_each(|path| create(owner, path));
+        paths.iter().for_each(|path| create(&mut tree, owner, path, ""));
     }
     tree
+}
+
+#[test]
+fn quotas_may_lie_deep() {
+    let mut tree = tree();
+    let mut path = crate::tree::QUOTA_ROOT.to_owned();
+    for _ in 0..2_000 {
+        path += "/q";
+        create(&mut tree, 0, &path, "");
+    }
+    create(&mut tree, 0, &(path + "/zookeeper_limits"), "count=3,bytes=5");
+    let db = Db::new(tree, Watches::new(Seed(1, 2)));
+    // A stack on which two thousand calls have no room.
+    let small = std::thread::Builder::new().stack_size(64 << 10);
+    let count = small.spawn(move || TreeFacts::of(&db.read()).quotas).unwrap();
+    let quota = Quota { limits: Some((5, 3)), usage: None };
+    assert_eq!(count.join().unwrap(), BTreeMap::from([("q".to_owned(), quota)]));
 }
 
 fn dump(dump: &SessionDump, tree: &DataTree, known: &[ConnInfo]) -> String {

@@ -15,6 +15,11 @@ pub fn id_of(addr: IpAddr) -> Id {
     Id::new("ip", &host_address(addr))
 }
 
+/// The address among the ids of a connection, for the log.
+pub fn address_in(ids: &[Id]) -> &str {
+    ids.iter().find(|id| id.scheme == "ip").map_or("nowhere", |id| &id.id)
+}
+
 /// An address as Java's `InetAddress.getHostAddress` writes it: IPv6 without "::", IPv4 inside
 /// IPv6 as IPv4.
 pub fn host_address(addr: IpAddr) -> String {

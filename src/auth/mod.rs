@@ -10,6 +10,7 @@ mod ensemble;
 pub mod ip;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub use digest::DigestProvider;
@@ -62,7 +63,12 @@ pub struct AuthConfig<'a> {
     pub digest_alg: Option<&'a str>,
     /// `DigestAuthenticationProvider.superDigest`: `super:base64(sha1)`.
     pub super_digest: Option<&'a str>,
+    /// `ensembleAuthName`: names by commas.
+    pub ensemble_names: Option<&'a str>,
 }
+
+/// The package of Java's providers.
+const PROVIDERS: &str = "org.apache.zookeeper.server.auth.";
 
 /// The schemes this server knows.
 pub struct Registry {
@@ -83,7 +89,26 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Adds a scheme (`authProvider.*`), or replaces the provider that it has.
+    /// Adds what the Java class of an `authProvider.*` stands for, if it is one that is known here.
+    pub fn register_class(&mut self, class: &str, config: &AuthConfig<'_>) -> Result<(), String> {
+        let provider: Box<dyn Provider> = match class.strip_prefix(PROVIDERS) {
+            Some("IPAuthenticationProvider") => Box::new(IpProvider),
+            Some("DigestAuthenticationProvider") => {
+                Box::new(DigestProvider::new(config.digest_alg, config.super_digest)?)
+            }
+            Some("EnsembleAuthenticationProvider") => {
+                Box::new(EnsembleProvider::new(config.ensemble_names))
+            }
+            _ => {
+                let what = "has no counterpart here: its scheme is unknown, so nobody can";
+                return Err(format!("{class} {what} authenticate by it, or is let in by its ACLs"));
+            }
+        };
+        self.register(provider);
+        Ok(())
+    }
+
+    /// Adds a scheme, or replaces the provider that it has.
     pub fn register(&mut self, provider: Box<dyn Provider>) {
         self.providers.retain(|p| p.scheme() != provider.scheme());
         self.providers.push(provider);
@@ -134,9 +159,10 @@ impl Registry {
         {
             return Ok(Cow::Borrowed(acl)); // nearly every list
         }
-        let mut fixed = Vec::with_capacity(acl.len());
-        for (i, entry) in acl.iter().enumerate() {
-            if acl[..i].contains(entry) {
+        let (mut fixed, mut seen) = (Vec::with_capacity(acl.len()), BTreeSet::new());
+        for entry in acl {
+            // A request has room for very many.
+            if !seen.insert((entry.perms, &entry.id.scheme, &entry.id.id)) {
                 continue;
             }
             if is_anyone(&entry.id) {
@@ -273,6 +299,33 @@ mod tests {
         let off = AuthConfig { digest_disabled: true, ..Default::default() };
         let off = Registry::new(&off).unwrap();
         assert_eq!(off.authenticate("digest", addr, b"a:b"), Err(AuthError::Failed));
+    }
+
+    #[test]
+    fn classes_of_java_s_that_are_known() {
+        let addr = "10.0.0.1".parse().unwrap();
+        let config = AuthConfig {
+            digest_disabled: true,
+            ensemble_names: Some("red, blue"),
+            ..AuthConfig::default()
+        };
+        let mut r = Registry::new(&config).unwrap();
+        assert_eq!(r.authenticate("ensemble", addr, b"blue"), Err(AuthError::Failed));
+        for name in ["Digest", "IP", "Ensemble"] {
+            let class = format!("{PROVIDERS}{name}AuthenticationProvider");
+            r.register_class(&class, &config).unwrap();
+        }
+        assert_eq!(r.authenticate("digest", addr, b"a:b").map(|ids| ids.len()), Ok(1));
+        for (name, answer) in
+            [(&b"blue"[..], Ok(vec![])), (b"", Ok(vec![])), (b"green", Err(AuthError::Close))]
+        {
+            assert_eq!(r.authenticate("ensemble", addr, name), answer);
+        }
+        assert_eq!(r.fixup_acl(&[], &[acl(31, "ensemble", "blue")]), Err(ErrorCode::InvalidAcl));
+        for class in [&format!("{PROVIDERS}SASLAuthenticationProvider"), "com.example.Own", ""] {
+            let why = r.register_class(class, &config).unwrap_err();
+            assert!(why.starts_with(class) && why.contains("no counterpart"), "{why}");
+        }
     }
 
     #[test]

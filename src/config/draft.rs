@@ -11,6 +11,7 @@ use super::address::{Address, WILDCARD};
 use super::error::{ConfigError, Note, Origin};
 use super::membership::{self, QuorumConfig, Role, is_membership_key};
 use super::properties::{self, Entry};
+use super::protection::missing;
 use super::rule::Place;
 use super::table::{self, Config, IGNORED, Setting};
 
@@ -223,6 +224,8 @@ impl Draft {
         self.settle_own_server()?;
         self.check_ensemble()?;
         self.note_ignored();
+        let missing = missing(&self.config).into_iter().map(Note::warning);
+        self.config.notes.extend(missing);
         Ok(self.config)
     }
 
@@ -469,7 +472,7 @@ impl Draft {
         self.ignored.dedup();
         if !self.ignored.is_empty() {
             self.config.notes.push(Note::info(format!(
-                "accepted and ignored, having a meaning for a JVM only: {}",
+                "accepted and ignored, having no meaning here: {}",
                 self.ignored.join(", ")
             )));
         }

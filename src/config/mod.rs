@@ -48,11 +48,6 @@ impl Config {
         self.jute_max_buffer.saturating_add(extra).min(i32::MAX as u32)
     }
 
-    /// Milliseconds that a logged transaction waits for company before it is synced.
-    pub fn max_write_queue_poll_ms(&self) -> i64 {
-        self.max_write_queue_poll_ms.unwrap_or(self.flush_delay_ms / 3)
-    }
-
     /// A property by its full name (`zookeeper.ssl.keyStore.location`), for the families of
     /// keys that have no row in the table.
     pub fn property(&self, name: &str) -> Option<&str> {

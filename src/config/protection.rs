@@ -1,4 +1,4 @@
-//! What a configuration asks for to protect the ensemble and this server cannot give yet.
+//! What a configuration asks for and this server cannot give yet, above all protection.
 //! Pure.
 
 use super::error::ConfigError;
@@ -42,6 +42,23 @@ pub fn unsupported(config: &Config) -> Vec<String> {
         }
     }
     refusals
+}
+
+/// A sentence for everything else that is asked for and not there.
+pub(super) fn missing(config: &Config) -> Vec<String> {
+    let set = |prefix: &str| config.properties.keys().any(|name| name.starts_with(prefix));
+    let asked = [
+        (config.admin_enable_server && set("zookeeper.admin."), "admin.*", "AdminServer"),
+        (
+            config.metrics_provider.contains("prometheus"),
+            "metricsProvider.*",
+            "Prometheus exporter",
+        ),
+        (config.audit_enable, "audit.enable=true", "audit log"),
+        (config.jaas_file.is_some(), "java.security.auth.login.config", "SASL"),
+    ];
+    let asked = asked.into_iter().filter(|(asked, _, _)| *asked);
+    asked.map(|(_, key, what)| format!("{key} has no effect: there is no {what} yet")).collect()
 }
 
 /// The configuration, unless it asks for protection that is not there.

@@ -19,7 +19,7 @@ pub fn reference() -> String {
     for (name, meaning) in FAMILIES {
         out.push_str(&format!("- **{name}** – {meaning}.\n"));
     }
-    out.push_str("\n## Accepted and ignored (they concern a JVM)\n\n");
+    out.push_str("\n## Accepted and ignored (they mean nothing here)\n\n");
     for name in IGNORED {
         out.push_str(&format!("- {name}\n"));
     }

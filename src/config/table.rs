@@ -221,8 +221,6 @@ settings! {
         Whole(0..=UINT), "ms for which a request is held back";
     request_throttle_drop_stale: bool = true, Property "request_throttle_drop_stale", FLAG,
         "drop held-back requests that became stale";
-    request_stale_connection_check: bool = true, Property "request_stale_connection_check", FLAG,
-        "a request is stale when its connection is closed";
     request_stale_latency_check: bool = false, Property "request_stale_latency_check", FLAG,
         "a request is stale when it waited longer than its session's time-out";
     throttled_op_wait_time_ms: i32 = 0, Property "throttled_op_wait_time", Whole(-INT..=INT),
@@ -231,16 +229,6 @@ settings! {
         "bytes of all large requests in work together";
     large_request_threshold: i32 = -1, Property "largeRequestThreshold", Whole(-INT..=INT),
         "bytes from which a request is large; negative for never";
-    flush_delay_ms: i64 = 0, Property "flushDelay", Whole(0..=LONG),
-        "ms that a logged transaction may wait for company before it is synced";
-    max_write_queue_poll_ms: Option<i64> = None, Property "maxWriteQueuePollTime",
-        Optional(Whole(0..=LONG)), "ms to wait for that company; a third of flushDelay";
-    max_batch_size: u32 = 1_000, Property "maxBatchSize", Whole(1..=UINT),
-        "transactions that are synced together at most";
-    max_response_cache_size: i32 = 400, Property "maxResponseCacheSize", Whole(-INT..=INT),
-        "node contents kept serialised; 0 or less for none";
-    max_children_response_cache_size: i32 = 400, Property "maxGetChildrenResponseCacheSize",
-        Whole(-INT..=INT), "lists of children kept serialised; 0 or less for none";
     connection_throttle_tokens: u32 = 0, Property "connection_throttle_tokens", Whole(0..=UINT),
         "tokens in the bucket of new connections; 0 for no throttling";
     connection_throttle_fill_time_ms: u32 = 1, Property "connection_throttle_fill_time",
@@ -363,6 +351,8 @@ settings! {
         "the membership may be changed while the ensemble runs";
     sync_enabled: bool = true, File "syncEnabled", FLAG,
         "an observer keeps logs and snapshots";
+    observer_sync_enabled: Option<bool> = None, Property "observer.syncEnabled", Optional(FLAG),
+        "the same; counts for more than syncEnabled";
     quorum_listen_on_all_ips: bool = false, File "quorumListenOnAllIPs", FLAG,
         "listen for servers on all interfaces";
     multi_address_enabled: bool = false, FileOrProperty "multiAddress.enabled", FLAG,
@@ -456,22 +446,6 @@ settings! {
         "Java class of the metrics provider that is meant";
     audit_enable: bool = false, Property "audit.enable", FLAG,
         "log who changed what";
-    path_stats_enabled: bool = false, Property "pathStats.enabled", FLAG,
-        "log the most used paths now and then";
-    path_stats_top_path_max: u32 = 20, Property "pathStats.topPathMax", Whole(1..=UINT),
-        "how many of them";
-    path_stats_slot_duration_s: u32 = 15, Property "pathStats.slotDuration", Whole(1..=UINT),
-        "seconds of a slot in which they are counted";
-    path_stats_slot_capacity: u32 = 60, Property "pathStats.slotCapacity", Whole(1..=UINT),
-        "slots that are kept";
-    path_stats_max_depth: u32 = 6, Property "pathStats.maxDepth", Whole(1..=UINT),
-        "components of a path that count";
-    path_stats_sample_rate: f64 = 0.1, Property "pathStats.sampleRate", Real(0.0..=1.0),
-        "part of the requests that is counted";
-    path_stats_initial_delay_s: u32 = 5, Property "pathStats.initialDelay", Whole(0..=UINT),
-        "seconds until they are logged first";
-    path_stats_delay_s: u32 = 5, Property "pathStats.delay", Whole(1..=UINT),
-        "seconds until they are logged again";
     log_dir: Option<String> = None, Property "log.dir", Maybe,
         "directory of the log file; set by the launch scripts";
     log_file: Option<String> = None, Property "log.file", Maybe,
@@ -487,7 +461,7 @@ settings! {
 }
 }
 
-/// Settings of the JVM, of Netty or of Java's own threads and caches, which have no meaning
+/// Settings of the JVM, of Netty or of Java's own threads, timers and caches, which have no meaning
 /// here. They are accepted and ignored, and one line of the log says so. A name that ends in
 /// `*` stands for all that begin so.
 pub const IGNORED: &[&str] = &[
@@ -495,6 +469,7 @@ pub const IGNORED: &[&str] = &[
     "bitHashCacheSize",
     "commitProcessor.*",
     "controllerPort",
+    "flushDelay",
     "follower.skipLearnerRequestToNextProcessor",
     "forward_learner_requests_to_commit_processor_disabled",
     "intBufferStartingSizeBytes",
@@ -504,7 +479,11 @@ pub const IGNORED: &[&str] = &[
     "leader.closeSocketAsync",
     "learner.asyncSending",
     "learner.closeSocketAsync",
+    "maxBatchSize",
+    "maxGetChildrenResponseCacheSize",
     "maxInProcessingDeadWatchers",
+    "maxResponseCacheSize",
+    "maxWriteQueuePollTime",
     "messageTracker.*",
     "netty.*",
     "nio.directBufferBytes",
@@ -512,7 +491,9 @@ pub const IGNORED: &[&str] = &[
     "nio.numWorkerThreads",
     "nio.shutdownTimeout",
     "observerMaster.sizeLimit",
+    "pathStats.*",
     "quorum.cnxn.threads.size",
+    "request_stale_connection_check",
     "request_throttler.shutdownTimeout",
     "requireKerberosConfig",
     "serverCnxnFactory",

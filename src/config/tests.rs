@@ -332,9 +332,28 @@ fn unknown_keys_become_properties_and_jvm_settings_are_one_line() {
     let texts: Vec<&str> = config.notes.iter().map(|note| note.text.as_str()).collect();
     assert_eq!(
         texts,
-        ["accepted and ignored, having a meaning for a JVM only: \
+        ["accepted and ignored, having no meaning here: \
         netty.advancedFlowControl.enabled, nio.numWorkerThreads"]
     );
+}
+
+#[test]
+fn what_is_not_there_yet_is_said() {
+    let prometheus = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+    for (line, part) in [
+        ("admin.serverPort=8081", "no AdminServer yet"),
+        (&format!("metricsProvider.className={prometheus}"), "no Prometheus exporter yet"),
+        ("audit.enable=true", "no audit log yet"),
+        ("flushDelay=5\nmaxBatchSize=9", "no meaning here: flushDelay, maxBatchSize"),
+    ] {
+        let config = read(&format!("dataDir=/d\n{line}")).unwrap();
+        assert!(config.notes.len() == 1 && has_note(&config, part), "{:?}", config.notes);
+    }
+    assert!(read("dataDir=/d\nadmin.enableServer=false").unwrap().notes.is_empty());
+    let jaas = [("java.security.auth.login.config", "/jaas.conf")];
+    assert!(has_note(&read_with("dataDir=/d", &jaas).unwrap(), "no SASL yet"));
+    let observer = read("dataDir=/d\nobserver.syncEnabled=false").unwrap();
+    assert_eq!((observer.sync_enabled, observer.observer_sync_enabled), (true, Some(false)));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::view::Serving;
 use crate::auth::{AuthError, ip};
 use crate::pipeline::read::{Viewer, is_read, put_bare_reply};
 use crate::pipeline::throttle::SessionKind;
-use crate::pipeline::{ClientRequest, CloseReason, ConnId, IoEvent, ReplyEntry};
+use crate::pipeline::{ClientRequest, CloseReason, ConnId, IoEvent, ReplyEntry, log_undecodable};
 use crate::wire::proto::{AuthPacket, ConnectRequest, ConnectResponse, SaslToken};
 use crate::wire::{ErrorCode, Id, Put, Reader, Record, code, op};
 
@@ -31,6 +31,11 @@ const OUTPUT_MAX: usize = 64 << 20;
 /// Unanswered requests, and bytes of them, above which no more are taken from a connection.
 const SLOTS_PAUSE: usize = 4096;
 const QUEUED_BYTES_PAUSE: usize = 8 << 20;
+/// What a read behind a write counts for at least, since its answer has to wait, too.
+const WAITING_READ: usize = QUEUED_BYTES_PAUSE / 64;
+
+/// Bytes of identities that a connection may gather, for they are gone through with every request.
+const IDS_MAX: usize = 64 << 10;
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +156,7 @@ pub struct Connection {
     slots: VecDeque<Slot>,
     /// Number of the first slot.
     first_slot: u32,
-    /// Bytes of request bodies in slots.
+    /// Sum of the weights of the slots.
     queued_bytes: usize,
     /// Whether `input` may have whole frames.
     held_back: bool,
@@ -374,7 +379,7 @@ impl Connection {
         };
         if !(round.admit)(kind) {
             round.tally.rejected += 1;
-            return self.close(Level::Debug, format_args!("too many connections at once"));
+            return self.close(Level::Info, format_args!("too many connections at once"));
         }
         round.tally.connects += 1;
         if round.serving == Serving::ReadOnly && request.read_only != Some(true) {
@@ -451,13 +456,11 @@ impl Connection {
         };
         let data = packet.auth.unwrap_or_default();
         let answer = round.view.auth.authenticate(&packet.scheme, self.peer.ip(), &data);
-        match answer {
+        match answer.and_then(|ids| self.with_ids(ids).ok_or(AuthError::Failed)) {
             Ok(ids) => {
                 let (session, peer) = (self.session, self.peer);
                 log::debug!("Session 0x{session:x}: {} auth success for {peer}", packet.scheme);
-                let mut all = self.ids.to_vec();
-                all.extend(ids.into_iter().filter(|id| !self.ids.contains(id)));
-                self.ids = all.into();
+                self.ids = ids;
                 self.reply_in_turn(xid, code::AUTH, (0, ErrorCode::Ok, &[]), false, round);
             }
             Err(AuthError::Failed) => {
@@ -470,6 +473,14 @@ impl Connection {
                 self.close(Level::Warn, format_args!("the client belongs to another ensemble"));
             }
         }
+    }
+
+    /// Its identities and these; `None` if that is too much.
+    fn with_ids(&self, more: Vec<Id>) -> Option<Arc<[Id]>> {
+        let new = more.into_iter().filter(|id| !self.ids.contains(id));
+        let all: Arc<[Id]> = self.ids.iter().cloned().chain(new).collect();
+        let bytes: usize = all.iter().map(|id| id.scheme.len() + id.id.len()).sum();
+        (bytes <= IDS_MAX).then_some(all)
     }
 
     /// There is no SASL server: Java then answers with a null token (C-107).
@@ -493,7 +504,7 @@ impl Connection {
 
     fn order(&mut self, xid: i32, op: i32, body: &[u8], round: &mut Round<'_>) {
         let slot = self.first_slot.wrapping_add(self.slots.len() as u32);
-        self.push_slot(xid, op, body.len(), Work::Ordered(body.len()), round);
+        self.push_slot(xid, op, weight(op, body.len()), Work::Ordered(body.len()), round);
         if round.options.limits.is_large(body.len()) {
             round.large_bytes += body.len() as i64;
             round.tally.large_bytes += body.len() as i64;
@@ -509,9 +520,9 @@ impl Connection {
         }));
     }
 
-    fn push_slot(&mut self, xid: i32, op: i32, bytes: usize, work: Work, round: &mut Round<'_>) {
+    fn push_slot(&mut self, xid: i32, op: i32, weight: usize, work: Work, round: &mut Round<'_>) {
         self.slots.push_back(Slot { xid, op, received: round.received, work });
-        self.queued_bytes += bytes;
+        self.queued_bytes += weight;
         round.in_process += 1;
         round.tally.outstanding += 1;
     }
@@ -532,8 +543,7 @@ impl Connection {
         let xid = if op == code::PING { op::xid::PING } else { xid };
         let viewer = Viewer { conn: self.id, session: self.session, ids };
         if let Err(e) = round.view.answer(&viewer, xid, op, body, &mut self.output) {
-            let shown = &body[..body.len().min(64)];
-            log::error!("{}: cannot decode request type {op}: {e}; {shown:02x?}", self.peer);
+            log_undecodable(self.peer, self.session, (op, body), &e);
         }
         let zxid = round.view.state.tree.last_zxid();
         self.replied(xid, op, zxid, received, self.output.len() - start, round);
@@ -568,7 +578,7 @@ impl Connection {
         else {
             panic!("{entry:?} is for no slot that waits; the first is {}", self.first_slot);
         };
-        self.queued_bytes -= bytes;
+        self.queued_bytes -= weight(slot.op, bytes);
         if round.options.limits.is_large(bytes) {
             round.tally.large_bytes -= bytes as i64;
         }
@@ -818,6 +828,16 @@ impl Connection {
 /// by connecting.
 fn is_ordered(op: i32) -> bool {
     op == code::SYNC || op::is_write(op) && !matches!(op, code::CHECK | code::CREATE_SESSION)
+}
+
+/// What a request with the commit thread counts for in [`QUEUED_BYTES_PAUSE`]: its body; a read
+/// also what it may bring, of which a multiRead may bring much.
+fn weight(op: i32, body: usize) -> usize {
+    match op {
+        code::MULTI_READ => QUEUED_BYTES_PAUSE,
+        _ if is_read(op) => WAITING_READ.max(body),
+        _ => body,
+    }
 }
 
 /// What a read-only server refuses (C-112). Its sessions end without anybody else.

@@ -384,10 +384,12 @@ fn deliver(message: ToIo, fleet: &mut Fleet, round: &mut Round<'_>) {
     match message {
         ToIo::Replies { bytes, entries } => {
             for entry in &entries {
-                if let Some(client) = fleet.get_dirty(entry.conn) {
-                    let frame = &bytes[entry.start as usize..entry.end as usize];
-                    client.conn.complete(entry, frame, round);
-                }
+                let Some(client) = fleet.get_dirty(entry.conn) else {
+                    round.tally.stale_replies += 1;
+                    continue;
+                };
+                let frame = &bytes[entry.start as usize..entry.end as usize];
+                client.conn.complete(entry, frame, round);
             }
         }
         ToIo::Event { frame, acl, conns } => {

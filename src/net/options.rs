@@ -109,3 +109,71 @@ impl ListenAddress {
         Self { addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), backlog: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Draft, Surroundings};
+
+    fn options(lines: &str) -> Options {
+        let text = format!("dataDir=/d\n{lines}");
+        let draft = Draft::from_file("zoo.cfg", text.as_bytes(), &[]).unwrap();
+        Options::from_config(&draft.finish(&Surroundings::default()).unwrap())
+    }
+
+    #[test]
+    fn settings_reach_the_limits() {
+        let o = options(
+            "maxClientCnxns=7\nmaxCnxns=8\nnio.sessionlessCnxnTimeout=9\nclientTcpKeepAlive=true\n\
+             globalOutstandingLimit=10\nrequest_throttle_max_requests=11\n\
+             request_throttle_stall_time=12\nthrottled_op_wait_time=13\n\
+             largeRequestThreshold=14\nlargeRequestMaxBytes=15\n\
+             request_stale_latency_check=true\nlocalSessionsEnabled=true\n",
+        );
+        assert_eq!((o.max_client_cnxns, o.max_cnxns, o.sessionless_timeout_ms), (7, 8, 9));
+        assert!(o.tcp_keep_alive && o.local_sessions);
+        let limits = RequestLimits {
+            global_outstanding: 10,
+            throttle_max_requests: 11,
+            throttle_stall_time_ms: 12,
+            throttled_op_wait_ms: 13,
+            drop_late: true,
+            large_threshold: Some(14),
+            large_max_bytes: 15,
+        };
+        assert_eq!(o.limits, limits);
+        let unlimited = options("maxClientCnxns=0\nmaxCnxns=-1\nlargeRequestThreshold=-1");
+        assert_eq!((unlimited.max_client_cnxns, unlimited.max_cnxns), (0, 0));
+        assert_eq!(unlimited.limits, RequestLimits::default());
+        assert!(
+            !options("request_stale_latency_check=true\nrequest_throttle_drop_stale=false")
+                .limits
+                .drop_late
+        );
+    }
+
+    #[test]
+    fn settings_reach_the_connection_throttle() {
+        let o = options(
+            "connection_throttle_tokens=1\nconnection_throttle_fill_time=2\n\
+             connection_throttle_fill_count=3\nconnection_throttle_freeze_time=4\n\
+             connection_throttle_drop_increase=0.5\nconnection_throttle_drop_decrease=0.6\n\
+             connection_throttle_decrease_ratio=0.7\nconnection_throttle_weight_enabled=true\n\
+             connection_throttle_global_session_weight=1\n\
+             connection_throttle_local_session_weight=8\n\
+             connection_throttle_renew_session_weight=9\n",
+        );
+        let expected = BlueOptions {
+            tokens: 1,
+            fill_time_ms: 2,
+            fill_count: 3,
+            freeze_time_ms: 4,
+            drop_increase: 0.5,
+            drop_decrease: 0.6,
+            decrease_ratio: 0.7,
+            weights: Some(Weights { global: 8, local: 8, renew: 9 }),
+        };
+        assert_eq!(o.connection_throttle, expected);
+        assert_eq!(options("").connection_throttle, BlueOptions::default());
+    }
+}

@@ -91,6 +91,7 @@ pub struct Tally {
     pub throttled: i64,
     pub stale: i64,
     pub auth_failed: i64,
+    pub stale_replies: i64,
     responses: i64,
     response_bytes: i64,
     last_response: i64,
@@ -164,6 +165,7 @@ impl Tally {
             (&metrics.throttled_ops, self.throttled),
             (&metrics.stale_requests, self.stale),
             (&metrics.stale_requests_dropped, self.stale),
+            (&metrics.stale_replies, self.stale_replies),
         ] {
             if n != 0 {
                 counter.add(n);

@@ -9,8 +9,8 @@ use super::history::{CommittedLog, CommittedTxn};
 use super::outbox::IoOutbox;
 use super::read::{ReadView, Viewer};
 use super::reply::{self, Answer};
-use super::{CloseReason, ConnId, ToIo};
-use crate::auth::Registry;
+use super::{CloseReason, ConnId, ToIo, log_undecodable};
+use crate::auth::{Registry, ip};
 use crate::config::QuorumConfig;
 use crate::metrics::ServerMetrics;
 use crate::tree::{Applied, DbState, Trigger, WatcherId, Watches};
@@ -209,7 +209,7 @@ impl CommitStage {
         let xid = if to.op == code::PING { xid::PING } else { to.xid };
         io.reply(to.conn, to.slot, db.tree.last_zxid(), false, |out| {
             if let Err(e) = view.answer(&viewer, xid, to.op, body, out) {
-                log::error!("session {session:#x}: cannot decode request type {}: {e}", to.op);
+                log_undecodable(ip::address_in(ids), *session, (to.op, body), &e);
             }
         });
     }

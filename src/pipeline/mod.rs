@@ -17,7 +17,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::wire::proto::ConnectRequest;
-use crate::wire::{Acl, Id};
+use crate::wire::{Acl, DecodeError, Id};
+
+/// Bytes of a request that the log shows.
+const SHOWN: usize = 64;
+
+/// The one line of the log about a request whose body makes no sense (C-71).
+pub fn log_undecodable(
+    from: impl std::fmt::Display,
+    session: i64,
+    (op, body): (i32, &[u8]),
+    why: &DecodeError,
+) {
+    let shown = &body[..body.len().min(SHOWN)];
+    log::warn!(
+        "request {op} of session 0x{session:x} from {from} cannot be decoded: {why}; {shown:02x?}"
+    );
+}
 
 /// A client connection: which I/O thread owns it (high 16 bits), and a serial number there that is
 /// never used again while the process lives.

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use super::{ConnId, ReplyEntry, ToIo};
 use crate::wire::Acl;
 
+/// Bytes after which a run of replies is closed: offsets in it have 32 bits, and its memory is to
+/// be given back.
+const RUN_BYTES: usize = 1 << 20;
+
 /// The messages for one I/O thread.
 #[derive(Debug, Default)]
 struct Lane {
@@ -19,7 +23,7 @@ impl Lane {
     fn seal(&mut self) {
         if !self.entries.is_empty() {
             // The next run is probably as long.
-            let bytes = Vec::with_capacity(self.bytes.len());
+            let bytes = Vec::with_capacity(self.bytes.len().min(RUN_BYTES));
             let entries = Vec::with_capacity(self.entries.len());
             self.messages.push(ToIo::Replies {
                 bytes: std::mem::replace(&mut self.bytes, bytes),
@@ -71,6 +75,9 @@ impl IoOutbox {
             return;
         }
         lane.entries.push(ReplyEntry { conn, slot, start, end, zxid, then_close });
+        if lane.bytes.len() > RUN_BYTES {
+            lane.seal();
+        }
     }
 
     /// One event for several watchers, which may sit on several threads.
@@ -119,5 +126,21 @@ mod tests {
         };
         assert_eq!((bytes.as_slice(), entries.len()), (&b"onetwo"[..], 2));
         assert!(matches!(second[..], [ToIo::Event { .. }, ToIo::Close { .. }]));
+    }
+
+    #[test]
+    fn a_run_of_replies_does_not_grow_without_end() {
+        let mut out = IoOutbox::new(1);
+        let conn = ConnId::new(0, 1);
+        for slot in 0..5 {
+            let reply = |bytes: &mut Vec<u8>| bytes.resize(bytes.len() + RUN_BYTES / 2, 0);
+            out.reply(conn, slot, 5, false, reply);
+        }
+        let mut runs = Vec::new();
+        out.drain(|_, message| match message {
+            ToIo::Replies { entries, .. } => runs.push(entries.len()),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(runs, [3, 2]);
     }
 }

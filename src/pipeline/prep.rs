@@ -20,8 +20,10 @@ pub use eager::eager_acl_check;
 pub use multi::creates_ephemeral;
 pub use reconfig::Ensemble;
 
-use crate::auth::Registry;
+use super::log_undecodable;
+use crate::auth::{Registry, ip};
 use crate::config::QuorumConfig;
+use crate::metrics::ServerMetrics;
 use crate::session::{Owner, SessionTracker};
 use crate::tree::{DIGEST_VERSION, DataTree};
 use crate::wire::{
@@ -70,6 +72,12 @@ impl<'a> PrepRequest<'a> {
     }
 }
 
+impl PrepRequest<'_> {
+    fn log_undecodable(&self, why: &DecodeError) {
+        log_undecodable(ip::address_in(self.ids), self.session, (self.op, self.body), why);
+    }
+}
+
 /// What prep looks at.
 pub struct Context<'a> {
     pub tree: &'a DataTree,
@@ -81,6 +89,7 @@ pub struct Context<'a> {
     pub time: i64,
     /// Monotonic clock, ms: when sessions begin.
     pub now: i64,
+    pub metrics: &'a ServerMetrics,
 }
 
 /// A transaction, ready to be logged and proposed. A request that failed is one, too (C-130).
@@ -132,6 +141,7 @@ struct Step<'a> {
     zxid: i64,
     time: i64,
     now: i64,
+    metrics: &'a ServerMetrics,
     new_config: Option<Box<QuorumConfig>>,
 }
 
@@ -204,6 +214,7 @@ impl Prep {
             zxid: self.last_zxid + 1,
             time: context.time,
             now: context.now,
+            metrics: context.metrics,
             new_config: None,
         };
         let decision = step.decide();
@@ -212,8 +223,7 @@ impl Prep {
             Ok(decided) => Ok(decided),
             Err(Failure::Code(err)) => Err(err),
             Err(Failure::Undecodable(why)) => {
-                let PrepRequest { session, op, .. } = request;
-                log::warn!("Request {op} of session 0x{session:x} cannot be decoded: {why}");
+                request.log_undecodable(&why);
                 if !matches!(request.owner, Some(Owner::Learner(_))) {
                     return Outcome::NoTxn(Err(ErrorCode::MarshallingError));
                 }

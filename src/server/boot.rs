@@ -135,13 +135,25 @@ pub fn ring<'a>(
     ring
 }
 
+/// The schemes of authentication. As with Java, a class that cannot be had is no reason not to
+/// start: what its ACLs guard stays closed.
 pub fn auth_registry(config: &Config) -> Result<Registry, String> {
-    Registry::new(&AuthConfig {
+    let settings = AuthConfig {
         skip_acl: config.skip_acl,
         digest_disabled: !config.digest_auth_enabled,
         digest_alg: Some(config.digest_auth_algorithm.as_str()),
         super_digest: config.super_digest.as_deref(),
-    })
+        ensemble_names: config.ensemble_auth_name.as_deref(),
+    };
+    let mut registry = Registry::new(&settings)?;
+    for (name, class) in &config.properties {
+        if name.starts_with("zookeeper.authProvider.")
+            && let Err(why) = registry.register_class(class.trim(), &settings)
+        {
+            log::warn!("{name}: {why}");
+        }
+    }
+    Ok(registry)
 }
 
 pub fn snapshot_policy(config: &Config) -> SnapshotPolicy {
@@ -185,7 +197,7 @@ pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) ->
             master_port: u16::try_from(config.observer_master_port).ok().filter(|port| *port > 0),
             reconnect_delay_ms: config.observer_reconnect_delay_ms,
             election_delay_ms: config.observer_election_delay_ms,
-            log: config.sync_enabled,
+            log: config.observer_sync_enabled.unwrap_or(config.sync_enabled),
         },
         snapshot_size_factor: config.snapshot_size_factor,
         force_snapshot_sync: config.force_snapshot_sync,

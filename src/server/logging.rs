@@ -96,8 +96,20 @@ fn line(out: &mut dyn Write, now: SystemTime, my_id: &str, record: &Record) -> i
         record.level(),
         thread.name().unwrap_or("-"),
         record.line().unwrap_or(0),
-        record.args(),
+        one_line(record.args().to_string()),
     )
+}
+
+/// A text without what would begin a line, or a colour: clients have their words in the log, too.
+fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 /// A point in time as `2026-11-23 00:41:03,123`, in UTC.
@@ -164,6 +176,12 @@ mod tests {
         let expected =
             format!("1970-01-01 00:00:00,000 [myid:3] - INFO  [{thread}:log@12] - text\n");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn nobody_writes_a_line_of_his_own() {
+        let text = "scheme: \"x\"\n2026-11-23 - ERROR\x1b[31m\0 é".to_owned();
+        assert_eq!(one_line(text), "scheme: \"x\"\\n2026-11-23 - ERROR\\u{1b}[31m\\u{0} é");
     }
 
     #[test]

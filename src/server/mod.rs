@@ -266,12 +266,11 @@ impl FrontEnd<'_> {
 /// Binds the client port, if there is one.
 fn client_listeners(config: &Config) -> Result<Vec<std::net::TcpListener>, Failure> {
     let Some(address) = &config.client_address else { return Ok(Vec::new()) };
-    let bound = listen_address(address, config.client_port_listen_backlog).and_then(net::bind);
-    let listener = bound.map_err(|e| {
-        let what = format!("cannot listen for clients on {}:{}: {e}", address.host, address.port);
-        Failure::new(exit::UNEXPECTED_ERROR, what)
-    })?;
-    Ok(vec![listener])
+    let failed =
+        |code| move |e| Failure::new(code, format!("cannot listen for clients on {address}: {e}"));
+    let listen = listen_address(address, config.client_port_listen_backlog)
+        .map_err(failed(exit::INVALID_INVOCATION))?;
+    Ok(vec![net::bind(listen).map_err(failed(exit::UNEXPECTED_ERROR))?])
 }
 
 fn listen_address(address: &Address, backlog: i32) -> io::Result<ListenAddress> {

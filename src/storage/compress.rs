@@ -258,16 +258,18 @@ impl<R: Read> SnappyReader<R> {
 
     /// Reads the next block; `false` at the end.
     fn next_block(&mut self) -> io::Result<bool> {
-        let mut head = [0; 4];
-        match self.inner.read(&mut head[..1])? {
-            0 => return Ok(false),
-            _ => self.inner.read_exact(&mut head[1..])?,
-        }
-        // Streams may be concatenated: another header.
-        if head == SNAPPY_MAGIC[..4] {
+        let head = loop {
+            let mut head = [0; 4];
+            match self.inner.read(&mut head[..1])? {
+                0 => return Ok(false),
+                _ => self.inner.read_exact(&mut head[1..])?,
+            }
+            if head != SNAPPY_MAGIC[..4] {
+                break head;
+            }
+            // Streams may be concatenated: another header.
             self.inner.read_exact(&mut [0; 12])?;
-            return self.next_block();
-        }
+        };
         let len = BigEndian::read_u32(&head) as usize;
         if len > SNAPPY_BLOCK_LIMIT {
             return Err(invalid("a snappy block is unreasonably long"));

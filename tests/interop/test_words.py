@@ -43,6 +43,12 @@ def layout(server, word):
     lines = [line for line in lines if not JAVA_S_OWN.match(line)]
     for pattern, name in VARYING:
         lines = [pattern.sub(name, line) for line in lines]
+    # Java keeps the times at which those whom it has heard since would have expired.
+    lines = [
+        line
+        for line, following in zip(lines, [*lines[1:], ""], strict=False)
+        if not line.endswith("expire at TIME:") or following.startswith("\t")
+    ]
     # Java lists connections in the order of a hash set; everything else has its place.
     connections = iter(sorted(line for line in lines if line.startswith(" /")))
     return [next(connections) if line.startswith(" /") else line for line in lines]

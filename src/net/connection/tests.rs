@@ -347,6 +347,21 @@ fn whoever_must_authenticate_is_told_and_closed() {
 }
 
 #[test]
+fn nobody_is_everybody() {
+    let mut world = World::open();
+    let mut accepted = 0;
+    while world.conn.fate() == Fate::Alive {
+        let name = format!("{accepted:0500}:secret");
+        let auth =
+            AuthPacket { kind: 0, scheme: "digest".into(), auth: Some(name.into_bytes().into()) };
+        world.request(-4, code::AUTH, &auth.to_bytes());
+        accepted += 1;
+    }
+    assert!((100..200).contains(&accepted), "{accepted}");
+    assert_eq!(world.replies().last(), Some(&(-4, 0, -115)));
+}
+
+#[test]
 fn limits_hold_a_connection_back() {
     let limits = RequestLimits { global_outstanding: 2, ..RequestLimits::default() };
     let mut world = World::open();
@@ -365,6 +380,29 @@ fn limits_hold_a_connection_back() {
     world.in_process = 100;
     world.feed(&[]);
     assert_eq!(world.submitted.len(), 5, "one request is always let in");
+}
+
+#[test]
+fn reads_behind_a_write_are_few_because_their_answers_wait() {
+    for (op, taken) in [(code::GET_DATA, 65), (code::MULTI_READ, 2), (code::SET_DATA, 101)] {
+        let mut world = World::open();
+        world.request(0, code::SET_DATA, &[]);
+        (1..=100).for_each(|xid| world.request(xid, op, &[]));
+        let held_back = taken < 101;
+        assert_eq!(
+            (world.submitted.len(), world.conn.holds_requests()),
+            (taken, held_back),
+            "{op}"
+        );
+        let mut n = 0;
+        while n < world.submitted.len() {
+            world.complete(n, false);
+            world.feed(&[]);
+            n += 1;
+        }
+        assert_eq!(world.replies().len(), 101, "{op}");
+        assert_eq!(world.conn.queued_bytes, 0);
+    }
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Node {
         cx: Cx<'_>,
         out: &mut Outputs,
     ) {
-        let auth = Arc::clone(&self.settings.auth);
+        let (auth, metrics) = (Arc::clone(&self.settings.auth), Arc::clone(&self.metrics));
         let ensemble;
         let (authority, ensemble) = match &mut self.role {
             Role::Standalone(authority) => (&mut **authority, None),
@@ -97,6 +97,7 @@ impl Node {
             ensemble,
             time: cx.now.wall,
             now: cx.now.mono,
+            metrics: &metrics,
         };
         match (authority.prep.prepare(&request, &mut context), origin) {
             (Outcome::Txn(prepared), origin) => self.propose(prepared, origin, cx, out),

@@ -1,6 +1,8 @@
 //! What clients want, whatever the role: sessions, and requests that must be ordered.
 //! Java: `ZooKeeperServer.processConnectRequest`, `FollowerRequestProcessor`.
 
+use std::net::IpAddr;
+
 use super::{Cx, LocalSession, Node, Outputs, Role};
 use crate::pipeline::commit::{Origin, Read, ReplyTo, Work};
 use crate::pipeline::prep::{PrepRequest, eager_acl_check};
@@ -13,8 +15,11 @@ use crate::wire::{Put, code};
 impl Node {
     pub(super) fn on_io(&mut self, event: IoEvent, cx: Cx<'_>, out: &mut Outputs) {
         match event {
-            IoEvent::Connect { conn, request, .. } => {
-                self.on_connect(conn, &request, cx, out);
+            IoEvent::Connect { conn, request, .. } if request.session_id == 0 => {
+                self.create_session(conn, request.timeout, cx, out);
+            }
+            IoEvent::Connect { conn, addr, request } => {
+                self.reopen_session(conn, addr, &request, cx, out);
             }
             IoEvent::Request(request) => self.on_request(request, cx, out),
             IoEvent::Touch(sessions) => {
@@ -44,19 +49,6 @@ impl Node {
             }
             Role::Draining { .. } => false,
         };
-    }
-
-    fn on_connect(
-        &mut self,
-        conn: ConnId,
-        request: &ConnectRequest,
-        cx: Cx<'_>,
-        out: &mut Outputs,
-    ) {
-        if request.session_id == 0 {
-            return self.create_session(conn, request.timeout, cx, out);
-        }
-        self.reopen_session(conn, request, cx, out);
     }
 
     fn create_session(&mut self, conn: ConnId, timeout_ms: i32, cx: Cx<'_>, out: &mut Outputs) {
@@ -95,6 +87,7 @@ impl Node {
     fn reopen_session(
         &mut self,
         conn: ConnId,
+        addr: IpAddr,
         request: &ConnectRequest,
         cx: Cx<'_>,
         out: &mut Outputs,
@@ -105,7 +98,7 @@ impl Node {
             out.io.push(old.conn, ToIo::Close { conn: old.conn, reason });
         }
         if !check_password(session, request.passwd.as_deref()) {
-            log::warn!("Incorrect password from a client for session {session:#x}");
+            log::warn!("{addr}: incorrect password for session {session:#x}");
             return self.finish_reopen(conn, session, request.timeout, false, out);
         }
         let valid = match &mut self.role {

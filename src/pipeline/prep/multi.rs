@@ -11,7 +11,7 @@ impl Step<'_> {
     pub(super) fn multi(&mut self, body: &mut Reader<'_>) -> Decision {
         // Unlike a lone op, it has its zxid before it is decoded.
         let ops = read_ops(body).map_err(|why| {
-            log::warn!("A multi of session 0x{:x} cannot be decoded: {why}", self.request.session);
+            self.request.log_undecodable(&why);
             ErrorCode::MarshallingError
         })?;
         let mark = self.changes.begin(self.tree);

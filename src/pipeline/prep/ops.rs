@@ -317,7 +317,11 @@ impl Step<'_> {
             *self.quota_warned_at = Some(self.now);
             breaches.iter().for_each(|breach| log::warn!("{breach}"));
         }
-        if breaches.iter().any(|b| b.hard) { Err(ErrorCode::QuotaExceeded) } else { Ok(()) }
+        if breaches.iter().all(|breach| !breach.hard) {
+            return Ok(());
+        }
+        self.metrics.quota_exceeded_error_per_namespace.add_to_namespace(path, 1);
+        Err(ErrorCode::QuotaExceeded)
     }
 }
 

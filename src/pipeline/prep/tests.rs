@@ -23,6 +23,7 @@ struct World {
     ids: Vec<Id>,
     owner: Owner,
     upgrade_error: Option<ErrorCode>,
+    metrics: ServerMetrics,
 }
 
 impl World {
@@ -49,6 +50,7 @@ impl World {
             ids: vec![id("ip", "10.0.0.1")],
             owner: Owner::ThisServer,
             upgrade_error: None,
+            metrics: ServerMetrics::default(),
         }
     }
 
@@ -79,6 +81,7 @@ impl World {
             ensemble,
             time: self.time,
             now: self.time,
+            metrics: &self.metrics,
         };
         self.prep.prepare(&request, &mut context)
     }
@@ -546,6 +549,8 @@ fn hard_quotas_refuse() {
     };
     assert_eq!(w.err(ME, set(b"1234567", 9)), -125, "eleven bytes; comes before the version");
     w.must(ME, set(b"123456", 0));
+    let counted = w.metrics.quota_exceeded_error_per_namespace.sums();
+    assert_eq!(counted, [("q".into(), 2)]);
     w.prep.options.enforce_quota = false;
     w.must(ME, create("/q/2", 0));
 }
