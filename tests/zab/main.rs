@@ -14,7 +14,11 @@
 //!   accepted-durable  current-durable  tree-ready  logged zxid  tick ms  end
 //!   connect link  disconnect link  propose zxid
 //!   found link [disk=zxid..zxid]    what was looked for on disk
+//!   elected-by sid,sid  lost sid    whose votes made a leader, and who looks again
 //!   plan peer=zxid ring=zxid,zxid last=zxid [disk=zxid..zxid]
+//! and those of `election.rs`.
+
+mod election;
 
 use std::fmt::Write;
 use std::fs;
@@ -22,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ironkeeper::config::QuorumConfig;
+use ironkeeper::quorum::Election;
 use ironkeeper::quorum::leader::{Configs, LeaderCore, LeaderOutput, LeaderSettings, StateSummary};
 use ironkeeper::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
 use ironkeeper::quorum::observer_master::{
@@ -195,6 +200,7 @@ enum Subject {
     ObserverMaster(ObserverMasterCore),
     Learner(LearnerCore),
     Leader(LeaderCore),
+    Election(Box<Election>),
 }
 
 struct Script {
@@ -211,6 +217,11 @@ impl Script {
             "observer-master" => {
                 self.subject = Subject::ObserverMaster(new_observer_master(&words, self.now));
                 Vec::new()
+            }
+            "election" => {
+                let (election, shown) = election::new(&words, self.now);
+                self.subject = Subject::Election(Box::new(election));
+                shown
             }
             "plan" => vec![plan(&words)],
             "tick" => {
@@ -269,6 +280,7 @@ impl Script {
                 shown.append(&mut more);
                 shown
             }
+            Subject::Election(core) => election::event(core, words, self.now),
             Subject::ObserverMaster(core) => {
                 let mut out = Vec::new();
                 observer_master_event(core, words, self.now, &mut out);
@@ -364,6 +376,11 @@ fn leader_event(core: &mut LeaderCore, words: &Words<'_>, now: i64, out: &mut Ve
         "current-durable" => core.current_epoch_durable(now, out),
         "tick" => core.tick(now, out),
         "sync" => core.sync(link(1), out),
+        "elected-by" => {
+            let sids = words.at(1).split(',').map(|sid| sid.parse().expect("a sid"));
+            core.elected_by(sids.collect());
+        }
+        "lost" => core.supporter_lost(words.at(1).parse().expect("a sid"), out),
         "found" => core.history_found(link(1), on_disk(words), out),
         _ if words.at(1) == ">" => core.packet(link(0), read_packet(words, 2), now, out),
         other => panic!("{other} is nothing that happens to a leader"),
