@@ -13,6 +13,7 @@ pub mod mesh;
 mod oracle;
 mod peers;
 mod snapshots;
+mod sockets;
 pub mod status;
 
 use std::io;
