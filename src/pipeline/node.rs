@@ -94,6 +94,8 @@ pub struct NodeSettings {
     /// `forceSnapshotSync`: learners get a snapshot whatever they have.
     pub force_snapshot_sync: bool,
     pub sync_limits: SyncLimits,
+    /// How many transactions an epoch has.
+    pub last_counter: u32,
 }
 
 /// What an ensemble's member is configured with besides.

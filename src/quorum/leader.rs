@@ -19,6 +19,7 @@ use crate::wire::quorum::{
 use crate::wire::{Id, epoch_of, epoch_start};
 
 pub use super::learners::{LinkId, SyncKind, SyncLimits};
+pub use limits::LAST_COUNTER;
 
 /// What a leader is told once and for all.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct LeaderSettings {
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
     pub sync_limits: SyncLimits,
+    /// The last transaction of an epoch: [`LAST_COUNTER`], but for tests.
+    pub last_counter: u32,
 }
 
 /// The configurations that a server knows when it begins to lead.
@@ -303,9 +306,10 @@ impl LeaderCore {
         self.supporters = Some(supporters);
     }
 
-    /// A voter looks for a leader again, or is gone. If it was needed and is no learner here, it
-    /// will not come, since this server alone cannot convince it: all have to vote once more
-    /// (ZOOKEEPER-3109: to wait for it until initLimit would be a long outage).
+    /// A voter looks for a leader again, or is gone. If it was needed, is no learner here, and has
+    /// not acknowledged NEWLEADER, which is all that is asked of it, then it will not come, since
+    /// this server alone cannot convince it: all have to vote once more (ZOOKEEPER-3109: to wait
+    /// for it until initLimit would be a long outage).
     pub fn supporter_lost(&mut self, sid: i64, out: &mut Vec<LeaderOutput>) {
         let Some(supporters) = &mut self.supporters else { return };
         let waits = !matches!(self.phase, Phase::Broadcast | Phase::Ended);
@@ -314,6 +318,7 @@ impl LeaderCore {
         }
         let mut left = supporters.clone();
         left.extend(self.learners.values().map(|l| l.sid));
+        left.extend(&self.newleader_acks);
         if !self.is_quorum(&self.verifier, |sid| left.contains(&sid)) {
             self.step_down(format!("server {sid} supports us no more, left are {left:?}"), out);
         }

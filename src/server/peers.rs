@@ -45,7 +45,6 @@ struct Shared {
     settings: LinkSettings,
     events: Sender<Event>,
     links: Links,
-    connect_timeout: Duration,
     /// How long the leader may be out of reach before the election starts again.
     patience: Duration,
 }
@@ -90,7 +89,6 @@ impl Peers {
                 settings,
                 events,
                 links: Links::default(),
-                connect_timeout: Duration::from_millis(tick * limit),
                 patience: Duration::from_millis((tick * limit).min(2_000)),
             },
             my_id,
@@ -245,7 +243,9 @@ impl Shared {
         let deadline = Instant::now() + self.patience;
         let mut wait = *RETRY_MS.start();
         loop {
-            let error = match sockets::connect(addresses.to_vec(), self.connect_timeout) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = left.max(Duration::from_millis(*RETRY_MS.start()));
+            let error = match sockets::connect(addresses.to_vec(), timeout) {
                 Ok(stream) => {
                     return self.start_link(id, stream, Event::LeaderConnected { link: id });
                 }

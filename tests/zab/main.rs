@@ -5,7 +5,7 @@
 //!
 //! zxids are `epoch:counter`. Commands:
 //!   learner id=2 accepted=1 current=1 last=1:7 [observer]
-//!   leader id=3 voters=1,2,3 accepted=1 current=1 last=1:9
+//!   leader id=3 voters=1,2,3 accepted=1 current=1 last=1:9 [epoch-size=2]
 //!   observer-master epoch=2 last=2:5
 //!   > KIND zxid [key=value]         a packet from the leader
 //!   10 > KIND zxid [key=value]      a packet from the learner of link 10
@@ -27,7 +27,9 @@ use std::sync::Arc;
 
 use ironkeeper::config::QuorumConfig;
 use ironkeeper::quorum::Election;
-use ironkeeper::quorum::leader::{Configs, LeaderCore, LeaderOutput, LeaderSettings, StateSummary};
+use ironkeeper::quorum::leader::{
+    Configs, LAST_COUNTER, LeaderCore, LeaderOutput, LeaderSettings, StateSummary,
+};
 use ironkeeper::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
 use ironkeeper::quorum::observer_master::{
     ObserverMasterCore, ObserverMasterOutput, ObserverMasterSettings,
@@ -259,6 +261,9 @@ impl Script {
             sync_limit: 5,
             reconfig_enabled: false,
             sync_limits: ironkeeper::quorum::leader::SyncLimits::default(),
+            last_counter: words
+                .get("epoch-size")
+                .map_or(LAST_COUNTER, |n| n.parse().expect("a number")),
         };
         let config = config(words.get("voters").expect("voters="));
         let configs = Configs { committed: Arc::clone(&config), last_seen: config };
