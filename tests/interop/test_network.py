@@ -373,15 +373,17 @@ def test_one_of_two_networks(lab, quorum_kind, network):
     assert not watching.faults, watching.faults[:5]
 
 
-def test_a_slow_link(cluster, network):
+def test_a_slow_link(lab, quorum_kind, network):
     """A follower without a disk gets everything over a link on which that takes longer than
     initLimit: as long as it comes on, nobody loses patience."""
-    ensemble, clients = cluster
+    config = {"tickTime": TICK, "initLimit": 5}
+    ensemble = lab.ensemble([quorum_kind] * 3, config, network=network).start()
+    clients, watching = begin(ensemble)
     leader = ensemble.leader()
     number = next(n for n in (1, 2, 3) if ensemble[n] is not leader)
     filler = KazooClient(ensemble.addresses)
     filler.start(30)
-    for n in range(12):
+    for n in range(6):
         filler.create(f"/filler-{n}", random.randbytes(100_000))
     filler.stop()
     filler.close()
@@ -391,11 +393,12 @@ def test_a_slow_link(cluster, network):
     snapshots = int(leader.mntr()["snap_count"])
     ensemble[number].start(wait=False)
     ensemble[number].wait_serving(40)
+    network.heal()
     assert ensemble.leader() is leader
     assert int(leader.mntr()["snap_count"]) == snapshots + 1
-    writes(clients, 20)
-    network.heal()
     settle(ensemble, clients)
+    watching.end()
+    assert not watching.faults, watching.faults[:5]
 
 
 def test_cut_one_way(cluster, network):
