@@ -378,15 +378,14 @@ def test_a_slow_link(lab, quorum_kind, network):
     initLimit: as long as it comes on, nobody loses patience."""
     config = {"tickTime": TICK, "initLimit": 5}
     ensemble = lab.ensemble([quorum_kind] * 3, config, network=network).start()
-    clients, watching = begin(ensemble)
-    leader = ensemble.leader()
-    number = next(n for n in (1, 2, 3) if ensemble[n] is not leader)
     filler = KazooClient(ensemble.addresses)
     filler.start(30)
     for n in range(6):
         filler.create(f"/filler-{n}", random.randbytes(100_000))
     filler.stop()
     filler.close()
+    leader = ensemble.leader()
+    number = next(n for n in (1, 2, 3) if ensemble[n] is not leader)
     ensemble[number].kill()
     shutil.rmtree(ensemble[number].version_2)
     network.slow_down(number, "1mbit")
@@ -396,9 +395,6 @@ def test_a_slow_link(lab, quorum_kind, network):
     network.heal()
     assert ensemble.leader() is leader
     assert int(leader.mntr()["snap_count"]) == snapshots + 1
-    settle(ensemble, clients)
-    watching.end()
-    assert not watching.faults, watching.faults[:5]
 
 
 def test_cut_one_way(cluster, network):
