@@ -355,8 +355,8 @@ def test_halves(cluster, network):
 def test_one_of_two_networks(lab, quorum_kind, network):
     """Every server has an address in each. What goes into the first one vanishes; then that one
     works again, and the second does not."""
-    config = {"tickTime": TICK, "multiAddress.enabled": "true"}
-    ensemble = lab.ensemble([quorum_kind] * 3, config, network=network)
+    flags = ["-Dzookeeper.multiAddress.enabled=true"]
+    ensemble = lab.ensemble([quorum_kind] * 3, {"tickTime": TICK}, flags, network=network)
     for server, number in itertools.product(ensemble, (1, 2, 3)):
         between, clients = server.config[f"server.{number}"].split(";")
         second = between.replace(SUBNET, SECOND)
