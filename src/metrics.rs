@@ -198,7 +198,8 @@ impl SummarySet {
     /// Adds to the namespace of a path, which is its first component; the root has none.
     pub fn add_to_namespace(&self, path: &str, value: usize) {
         let below_root = path.strip_prefix('/').unwrap_or_default();
-        let namespace = below_root.split('/').next().unwrap_or_default();
+        let end = below_root.bytes().position(|b| b == b'/').unwrap_or(below_root.len());
+        let namespace = &below_root[..end];
         if !namespace.is_empty() {
             self.add(namespace, value as i64);
         }

@@ -101,6 +101,14 @@ pub fn shutdown_socket(socket: &impl AsRawFd) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Sends what the socket takes without waiting, whatever its mode; the number of bytes taken.
+pub fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
+    const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `bytes` is readable for its length; the descriptor is open while `socket` is borrowed.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), FLAGS) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// Blocks SIGTERM and SIGINT in this thread and all that it starts, for [`wait_for_signal`].
 pub fn block_termination_signals() -> io::Result<()> {
     // SAFETY: the set is initialised by sigemptyset before it is used.

@@ -25,9 +25,10 @@ use crate::config::QuorumConfig;
 use crate::session::{Owner, SessionTracker};
 use crate::tree::{DIGEST_VERSION, DataTree};
 use crate::wire::{
-    Acl, DecodeError, ErrorCode, Id, Reader, Record, Txn, TxnDigest, TxnHeader, code, op,
+    DecodeError, ErrorCode, Id, Reader, Record, Txn, TxnDigest, TxnHeader, code, op,
 };
 use changes::Changes;
+use ops::LastAcl;
 
 /// What the configuration says that matters here.
 #[derive(Debug, Clone)]
@@ -113,7 +114,7 @@ pub struct Prep {
     last_zxid: i64,
     changes: Changes,
     quota_warned_at: Option<i64>,
-    last_acl: Arc<[Acl]>,
+    last_acl: LastAcl,
     scratch: Vec<u8>,
 }
 
@@ -122,7 +123,7 @@ struct Step<'a> {
     options: &'a PrepOptions,
     changes: &'a mut Changes,
     quota_warned_at: &'a mut Option<i64>,
-    last_acl: &'a mut Arc<[Acl]>,
+    last_acl: &'a mut LastAcl,
     tree: &'a DataTree,
     sessions: &'a mut SessionTracker,
     auth: &'a Registry,
@@ -160,7 +161,7 @@ impl Prep {
     /// `last_zxid`: the last one of the history; the next transaction gets the one after it.
     pub fn new(options: PrepOptions, last_zxid: i64, tree: &DataTree) -> Self {
         let changes = Changes::new(tree.options().seed);
-        let (last_acl, scratch) = (Arc::default(), Vec::new());
+        let (last_acl, scratch) = (LastAcl::default(), Vec::new());
         Self { options, last_zxid, changes, quota_warned_at: None, last_acl, scratch }
     }
 

@@ -16,8 +16,9 @@ use crate::net::{Clients, Door, ServerView, Serving};
 use crate::pipeline::node::{Command, Cx, Event, LogOrder, Node, Now, Outputs};
 use crate::tree::Db;
 
-/// Events taken before their outputs are delivered.
-const BATCH_EVENTS_MAX: usize = 256;
+/// What is taken before outputs are delivered: so many events, or requests if an event brings
+/// several. Few enough that the log writes the first while the rest are still decided.
+const BATCH_MAX: usize = 64;
 
 /// Longest sleep, ms: the clock is looked at so often at least.
 const SLEEP_MS_MAX: i64 = 1_000;
@@ -75,11 +76,18 @@ impl CommitThread {
         let db = Arc::clone(&self.db);
         let db = db.read();
         let cx = Cx { db: &db, now };
-        let waiting = events.try_iter().take(BATCH_EVENTS_MAX);
-        for event in std::iter::once(first).chain(waiting) {
+        let mut taken = 0;
+        for event in std::iter::once(first).chain(events.try_iter()) {
+            taken += match &event {
+                Event::Io(requests) => requests.len(),
+                _ => 1,
+            };
             match event {
                 Event::Stop => stop = true,
                 event => self.node.step(event, cx, out),
+            }
+            if taken >= BATCH_MAX {
+                break;
             }
         }
         if self.node.next_deadline() <= now.mono {
@@ -110,16 +118,16 @@ impl CommitThread {
     }
 
     fn deliver_orders(&mut self, out: &mut Outputs) {
+        if let Some(peers) = &mut self.peers {
+            for (link, commands) in std::mem::take(&mut out.links) {
+                peers.deliver(link, commands);
+            }
+        }
         if !out.log.is_empty() {
             // The next batch is probably as long.
             let room = Vec::with_capacity(out.log.len());
             if self.log.send(std::mem::replace(&mut out.log, room)).is_err() {
                 super::exit::on_bug("the log thread is gone");
-            }
-        }
-        if let Some(peers) = &mut self.peers {
-            for (link, commands) in std::mem::take(&mut out.links) {
-                peers.deliver(link, commands);
             }
         }
     }

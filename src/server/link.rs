@@ -1,6 +1,7 @@
 //! One TCP link between a learner and its leader, seen from either end: a reader thread that
 //! turns bytes into packets, a writer thread that writes what the commit thread has put into the
-//! link's outbox. Decides nothing. Java: the socket halves of `LearnerHandler` and `Learner`.
+//! link's outbox. What the socket takes at once the commit thread writes itself: nobody need be
+//! woken for that. Decides nothing. Java: the socket halves of `LearnerHandler` and `Learner`.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -51,7 +52,16 @@ pub struct LinkSettings {
 struct OutboxState {
     items: VecDeque<LinkCommand>,
     bytes: usize,
+    /// The writer has taken items and is not done with them.
+    writing: bool,
     closed: bool,
+}
+
+impl OutboxState {
+    /// The socket is nobody's until something is queued.
+    fn is_idle(&self) -> bool {
+        self.items.is_empty() && !self.writing && !self.closed
+    }
 }
 
 /// The commit thread's end of a link.
@@ -96,8 +106,19 @@ impl Link {
         Ok(link)
     }
 
-    /// Queues something. A link whose outbox is full is closed.
-    pub fn send(&self, item: LinkCommand) {
+    /// Sends something: at once as far as the socket takes it, else behind what waits already. A
+    /// link whose outbox is full is closed. For the commit thread alone: nobody else queues.
+    pub fn send(&self, mut item: LinkCommand) {
+        if let LinkCommand::Bytes(bytes) = &mut item
+            && lock(&self.outbox.0).is_idle()
+        {
+            // A broken socket is the writer's to find out.
+            let taken = sys::send_now(&self.stream, bytes).unwrap_or(0);
+            if taken == bytes.len() {
+                return;
+            }
+            bytes.drain(..taken);
+        }
         let mut state = lock(&self.outbox.0);
         if state.closed {
             return;
@@ -134,9 +155,11 @@ impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
         loop {
             let (items, closed) = {
                 let mut state = lock(&outbox.0);
+                state.writing = false;
                 while state.items.is_empty() && !state.closed {
                     state = outbox.1.wait(state).unwrap_or_else(|p| p.into_inner());
                 }
+                state.writing = true;
                 state.bytes = 0;
                 (std::mem::take(&mut state.items), state.closed)
             };

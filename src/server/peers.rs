@@ -33,9 +33,9 @@ const BIND_PAUSE: Duration = Duration::from_millis(100);
 /// Votes and link news that may wait for the commit thread.
 const MESH_EVENTS_MAX: usize = 1_000;
 
-type Links = Arc<Mutex<HashMap<LinkId, Link>>>;
+type Links = Arc<Mutex<HashMap<LinkId, Arc<Link>>>>;
 
-fn lock(links: &Links) -> MutexGuard<'_, HashMap<LinkId, Link>> {
+fn lock(links: &Links) -> MutexGuard<'_, HashMap<LinkId, Arc<Link>>> {
     links.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -102,12 +102,11 @@ impl Peers {
 
     /// Hands commands to a link, in order.
     pub fn deliver(&mut self, id: LinkId, commands: Vec<LinkCommand>) {
-        let mut links = lock(&self.shared.links);
-        let Some(link) = links.get(&id) else { return };
+        let Some(link) = lock(&self.shared.links).get(&id).cloned() else { return };
         for command in commands {
             if matches!(command, LinkCommand::Close) {
                 link.close();
-                links.remove(&id);
+                lock(&self.shared.links).remove(&id);
                 return;
             }
             link.send(command);
@@ -136,7 +135,7 @@ impl Peers {
     pub fn stop(self) {
         self.mesh.stop();
         drop(self.acceptors);
-        lock(&self.shared.links).values().for_each(Link::close);
+        lock(&self.shared.links).values().for_each(|link| link.close());
     }
 
     /// A server that leaves the ensemble keeps its addresses: it may come back.
@@ -234,7 +233,7 @@ impl Shared {
         // Held until the link can be found: its first event may be answered at once.
         let mut links = lock(&self.links);
         let link = Link::start(id, stream, self.settings.clone(), up, report)?;
-        links.insert(id, link);
+        links.insert(id, Arc::new(link));
         Ok(())
     }
 

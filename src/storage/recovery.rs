@@ -101,7 +101,8 @@ pub fn recover(
         replay.apply(&cursor)?;
     }
     settle(disk, &log_dir, cursor.finished())?;
-    let Replay { tree, committed, stats: replayed, .. } = replay;
+    let Replay { mut tree, committed, stats: replayed, .. } = replay;
+    tree.end_replay();
     stats = RecoveryStats { log_files: cursor.finished().len(), ..replayed };
     stats.replay_ms = clock() - start;
     log::info!("{} txns loaded in {} ms", stats.txns, stats.replay_ms);

@@ -53,7 +53,7 @@ impl AclTable {
     /// Finds or adds a list and counts one more user. An empty list is the open one: Java lets
     /// everybody pass an empty list, and reads null as open.
     pub fn acquire(&mut self, acl: &[Acl]) -> AclId {
-        if acl.is_empty() {
+        if acl.is_empty() || *acl == *self.get(AclId::OPEN).as_ref() {
             return AclId::OPEN;
         }
         let id = match self.by_list.get(acl) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::wire::txn::{SetAclTxn, SetDataTxn};
 use crate::wire::{
     Acl, ErrorCode, EventType, Stat, StatPersisted, Txn, TxnDigest, TxnHeader, TxnRecord, code,
+    path as paths,
 };
 
 use super::data_tree::{CONFIG_NODE, DataTree, split_path};
@@ -47,7 +48,7 @@ pub struct Trigger<'a> {
 impl Trigger<'_> {
     /// The path of the parent, "/" for the root.
     pub fn parent_path(&self) -> &str {
-        match self.path.rsplit_once('/') {
+        match paths::split(self.path) {
             Some((parent, _)) if !parent.is_empty() => parent,
             _ => "/",
         }
@@ -215,14 +216,6 @@ impl DataTree {
     ) -> Outcome {
         let (parent_path, name) = split_path(new.path).ok_or(ErrorCode::BadArguments)?;
         let parent = self.lookup(parent_path).ok_or(ErrorCode::NoNode)?;
-        if let Some(id) = self.lookup(new.path) {
-            // Replay over a fuzzy snapshot that has the node already, perhaps with an ACL that the
-            // snapshot lacks, perhaps as another session's (D-7).
-            let aversion = self.slab.get(id).aversion;
-            self.set_acl_of(id, new.path, new.acl, aversion);
-            self.raise_cversion(parent, parent_path, new.parent_cversion, header.zxid);
-            return Err(ErrorCode::NodeExists);
-        }
         self.raise_cversion(parent, parent_path, new.parent_cversion, header.zxid);
         let acl = self.acls.acquire(new.acl);
         let stat = StatPersisted {
@@ -234,8 +227,11 @@ impl DataTree {
             ephemeral_owner: new.owner,
             ..StatPersisted::default()
         };
-        let id = self.add_node(parent, new.path, name, new.data, acl, &stat);
-        let id = id.ok_or(ErrorCode::NodeExists)?;
+        let Some(id) = self.add_node(parent, new.path, name, new.data, acl, &stat) else {
+            self.acls.release(acl);
+            self.find_created(new);
+            return Err(ErrorCode::NodeExists);
+        };
         if let Some(target) = quota::quota_target(parent_path, name, quota::LIMITS) {
             self.quota_paths.insert(target);
         }
@@ -252,6 +248,15 @@ impl DataTree {
             parent_acl: Some(self.acl(self.slab.get(parent).acl)),
         });
         Ok(Some(node.stat()))
+    }
+
+    /// Replay over a fuzzy snapshot that has the node already, perhaps with an ACL that the snapshot
+    /// lacks, perhaps as another session's (D-7).
+    fn find_created(&mut self, new: &NewNode<'_>) {
+        if let Some(id) = self.lookup(new.path) {
+            let aversion = self.slab.get(id).aversion;
+            self.set_acl_of(id, new.path, new.acl, aversion);
+        }
     }
 
     /// A child was created: sets cversion (−1: one more than now) and pzxid, never back (C-121).

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::wire::{Acl, StatPersisted, perms};
+use crate::wire::{Acl, StatPersisted, path as paths, perms};
 
 use super::acl::{AclId, AclTable};
 use super::digest::{DIGEST_VERSION, DigestHistory, ZxidDigest, node_digest};
@@ -40,9 +40,7 @@ impl Default for TreeOptions {
 /// Splits a path into its parent's ("" for the root) and the last name. `None` for the root and
 /// for what is no path.
 pub fn split_path(path: &str) -> Option<(&str, &str)> {
-    // Names are short: looking at bytes one by one is quicker than a general search.
-    let slash = path.bytes().rposition(|b| b == b'/')?;
-    let (parent, name) = (&path[..slash], &path[slash + 1..]);
+    let (parent, name) = paths::split(path)?;
     (!name.is_empty() && parent != "/").then_some((parent, name))
 }
 
@@ -247,6 +245,11 @@ impl DataTree {
     /// How often a digest that came from elsewhere was not ours.
     pub fn digest_mismatches(&self) -> u64 {
         self.history.mismatches
+    }
+
+    /// The logs behind the snapshot are replayed; see [`DigestHistory::replayed`].
+    pub fn end_replay(&mut self) {
+        self.history.replayed();
     }
 
     /// A view of the tree as it is now, which later changes do not touch.

@@ -290,6 +290,9 @@ impl Watches {
         change: &Trigger<'_>,
         mut deliver: impl FnMut(WatcherId, EventType, &str, &Arc<[Acl]>),
     ) {
+        if self.count() == 0 {
+            return;
+        }
         self.data.collect(change.path, &mut self.found);
         for &watcher in &self.found {
             deliver(watcher, change.kind, change.path, change.acl);

@@ -174,7 +174,7 @@ impl Put for Vec<u8> {
 
     fn put_str(&mut self, v: &str) {
         // Four-byte UTF-8 sequences start with 0xF0 or more: rare, so test before transcoding.
-        if v.bytes().all(|b| b < 0xF0) {
+        if v.is_ascii() || v.bytes().all(|b| b < 0xF0) {
             return self.put_buffer(Some(v.as_bytes()));
         }
         let mut cesu = Vec::with_capacity(v.len() + 8);

@@ -39,7 +39,7 @@ impl Demand {
             code::SET_ACL => (body.opt_str()?, perms::ADMIN, Some(body.record()?)),
             code::CREATE | code::CREATE2 | code::DELETE | code::SET_DATA => {
                 match Op::read(op, &mut body)? {
-                    Op::Create(create) => (create.path, perms::CREATE, Some(create.acl)),
+                    Op::Create(create) => (create.path, perms::CREATE, Some(create.acl.list())),
                     Op::Delete { path, .. } => (path, perms::DELETE, None),
                     Op::SetData { path, .. } => (path, perms::WRITE, None),
                     Op::Check { .. } => return Ok(None),

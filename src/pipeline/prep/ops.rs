@@ -9,7 +9,8 @@ use super::{Failure, Step};
 use crate::tree::{CONFIG_NODE, CONTAINER_OWNER, EphemeralKind, QUOTA_ROOT, ttl_owner};
 use crate::wire::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn, SetAclTxn, SetDataTxn};
 use crate::wire::{
-    Acl, CreateMode, DecodeError, ErrorCode, Reader, StatPersisted, Txn, code, path as paths, perms,
+    Acl, CreateMode, DecodeError, ErrorCode, Reader, Record, StatPersisted, Txn, code,
+    path as paths, perms,
 };
 
 /// An op that may stand alone or in a multi. A null path is not an empty one: Java stumbles over it
@@ -29,10 +30,38 @@ pub(super) struct CreateOp<'a> {
     pub(super) kind: i32,
     pub(super) path: Option<Cow<'a, str>>,
     pub(super) data: Option<&'a [u8]>,
-    pub(super) acl: Vec<Acl>,
+    pub(super) acl: SentAcl<'a>,
     pub(super) flags: i32,
     /// Milliseconds; −1 in requests that have none.
     pub(super) ttl: i64,
+}
+
+/// A list of permissions as its bytes: nearly always those of the one before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SentAcl<'a>(&'a [u8]);
+
+impl<'a> SentAcl<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let from = r.rest();
+        for _ in 0..r.count()?.unwrap_or(0) {
+            r.i32()?;
+            r.buffer()?;
+            r.buffer()?;
+        }
+        Ok(Self(&from[..from.len() - r.rest().len()]))
+    }
+
+    pub(super) fn list(self) -> Vec<Acl> {
+        // Reading it has shown that its fields are all there.
+        Vec::from_bytes(self.0).unwrap_or_default()
+    }
+}
+
+/// The list that came last, and what is kept of it, whoever sends it.
+#[derive(Debug, Default)]
+pub(super) struct LastAcl {
+    sent: Vec<u8>,
+    kept: Arc<[Acl]>,
 }
 
 impl<'a> Op<'a> {
@@ -44,7 +73,7 @@ impl<'a> Op<'a> {
                     kind: op,
                     path: r.opt_str()?,
                     data: r.buffer()?,
-                    acl: r.record()?,
+                    acl: SentAcl::read(r)?,
                     flags: r.i32()?,
                     ttl: if op == code::CREATE_TTL { r.i64()? } else { -1 },
                 })
@@ -83,7 +112,7 @@ impl Step<'_> {
         self.check_mode(op, mode)?;
         let path = op.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
         let (parent_path, _) = split(path)?;
-        let acl = self.acl_to_keep(&op.acl)?;
+        let acl = self.acl_to_keep(op.acl)?;
         let mut parent = self.node(parent_path)?;
         self.check_acl(&parent.acl, perms::CREATE)?;
         let mut path = path.to_string();
@@ -232,11 +261,11 @@ impl Step<'_> {
 
     pub(super) fn set_acl(&mut self, body: &mut Reader<'_>) -> Result<Txn, Failure> {
         let path = body.opt_str()?;
-        let acl: Vec<Acl> = body.record()?;
+        let acl = SentAcl::read(body)?;
         let version = body.i32()?;
         self.check_session()?;
         let path = validate(path.as_deref())?;
-        let acl = self.acl_to_keep(&acl)?;
+        let acl = self.acl_to_keep(acl)?;
         let mut node = self.node(path)?;
         self.check_acl(&node.acl, perms::ADMIN)?;
         let version = next_version(node.stat.aversion, version)?;
@@ -254,13 +283,18 @@ impl Step<'_> {
         Ok(Txn::Check(path.into(), next_version(node.stat.version, version)?))
     }
 
-    /// The list to store for one that a client sent. Most are like the last one.
-    fn acl_to_keep(&mut self, acl: &[Acl]) -> Result<Arc<[Acl]>, ErrorCode> {
-        let acl = self.auth.fixup_acl(self.request.ids, acl)?;
-        if **self.last_acl != *acl {
-            *self.last_acl = acl.into();
+    /// The list to store for one that a client sent.
+    fn acl_to_keep(&mut self, acl: SentAcl<'_>) -> Result<Arc<[Acl]>, ErrorCode> {
+        if self.last_acl.sent == acl.0 {
+            return Ok(Arc::clone(&self.last_acl.kept));
         }
-        Ok(Arc::clone(self.last_acl))
+        let list = acl.list();
+        let kept: Arc<[Acl]> = self.auth.fixup_acl(self.request.ids, &list)?.into();
+        // What `auth` stands for depends on who sends it.
+        if *kept == *list {
+            *self.last_acl = LastAcl { sent: acl.0.into(), kept: Arc::clone(&kept) };
+        }
+        Ok(kept)
     }
 
     pub(super) fn node(&self, path: &str) -> Result<NodeState, ErrorCode> {
