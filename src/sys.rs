@@ -23,6 +23,19 @@ pub fn set_keepalive(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option::<libc::c_int>(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &1)
 }
 
+/// `TCP_USER_TIMEOUT`: what was sent and is not confirmed for that long breaks the connection.
+#[cfg(target_os = "linux")]
+pub fn set_user_timeout(fd: BorrowedFd<'_>, timeout: std::time::Duration) -> io::Result<()> {
+    let ms = libc::c_uint::try_from(timeout.as_millis()).unwrap_or(libc::c_uint::MAX);
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &ms)
+}
+
+/// Other systems have their own limits.
+#[cfg(not(target_os = "linux"))]
+pub fn set_user_timeout(_: BorrowedFd<'_>, _: std::time::Duration) -> io::Result<()> {
+    Ok(())
+}
+
 /// `SO_LINGER` with 0 seconds: closing the socket resets the connection and leaves nothing behind.
 pub fn reset_on_close(fd: BorrowedFd<'_>) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };

@@ -21,6 +21,8 @@ pub enum Mail {
     Text(ConnId, Vec<u8>),
     /// Send what `cons` prints.
     Inspect(Sender<Vec<ConnInfo>>),
+    /// Say that you are alive.
+    Probe(Sender<()>),
     /// Reset every connection's statistics (`crst`).
     ResetConnections,
     /// Close every connection and end.

@@ -289,6 +289,9 @@ impl IoThread {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.fleet.iter().map(info).collect());
                 }
+                Mail::Probe(answer) => {
+                    let _ = answer.send(());
+                }
                 Mail::ResetConnections => self.fleet.iter().for_each(|c| c.conn.reset_stats()),
                 Mail::Shutdown => self.stop = true,
                 Mail::Commit(_) | Mail::Text(..) => unreachable!("delivered under the lock"),

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mio::{Poll, Waker};
 
 pub use acceptor::{Door, bind};
@@ -174,6 +174,11 @@ impl Clients {
             all.append(&mut some);
         }
         all
+    }
+
+    /// Lets an I/O thread answer when it comes by.
+    pub fn probe(&self, io_thread: usize, answer: Sender<()>) {
+        self.post(io_thread, Mail::Probe(answer));
     }
 
     pub fn totals(&self) -> NetTotals {

@@ -94,6 +94,8 @@ pub struct NodeSettings {
     /// `forceSnapshotSync`: learners get a snapshot whatever they have.
     pub force_snapshot_sync: bool,
     pub sync_limits: SyncLimits,
+    /// How many transactions an epoch has.
+    pub last_counter: u32,
 }
 
 /// What an ensemble's member is configured with besides.
@@ -158,6 +160,9 @@ pub enum Event {
     Tick,
     /// Somebody wants to know something of the node.
     Inspect(Inspection),
+    /// Somebody wants to know whether the log does its work: answered when a no-op has been there,
+    /// or at once while it is at something that takes as long as there is data.
+    ProbeLog(Inspection),
     /// The server ends; for the thread that drives the node.
     Stop,
 }
@@ -223,6 +228,7 @@ enum LogMark {
     /// The log was cut, or replaced by the leader's snapshot.
     Cut,
     Drained,
+    Probe,
 }
 
 /// What recovery found, to start from.
@@ -267,6 +273,8 @@ pub struct Node {
     next_token: Token,
     /// Something waits for the flush at the end of this batch.
     flush_wanted: bool,
+    /// Whom to answer when the log has reached [`LogMark::Probe`].
+    probe: Option<Inspection>,
     in_flight: VecDeque<InFlight>,
     /// Committed, to be applied by [`Node::commit`].
     ready: VecDeque<Work>,
@@ -316,6 +324,7 @@ impl Node {
             marks: VecDeque::new(),
             next_token: 1,
             flush_wanted: false,
+            probe: None,
             in_flight: VecDeque::new(),
             ready: VecDeque::new(),
             reloads: 0,
@@ -382,6 +391,7 @@ impl Node {
             Event::Oracle { answer } => self.on_oracle(answer, cx, out),
             Event::Tick => self.on_tick(cx, out),
             Event::Inspect(question) => (question.0)(self),
+            Event::ProbeLog(probe) => self.probe_log(probe),
             Event::Stop => {}
         }
         self.run_role(cx, out);
@@ -505,8 +515,21 @@ impl Node {
                 }
             }
             (LogMark::Drained, Role::Draining { reload: false }) => self.take_next_role(cx, out),
+            (LogMark::Probe, _) => {
+                if let Some(probe) = self.probe.take() {
+                    (probe.0)(self);
+                }
+            }
             (LogMark::Cut | LogMark::Appended { .. } | LogMark::Drained, _) => {}
         }
+    }
+
+    fn probe_log(&mut self, probe: Inspection) {
+        if self.reloads > 0 || self.marks.iter().any(|(_, mark)| *mark == LogMark::Cut) {
+            return (probe.0)(self);
+        }
+        self.probe = Some(probe);
+        self.mark_flushed(LogMark::Probe);
     }
 
     /// Gives the log an order that [`Event::Reloaded`] answers. What was appended before is to be

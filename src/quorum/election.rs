@@ -100,8 +100,8 @@ pub enum Output {
         from: i64,
         config: QuorumConfig,
     },
-    /// We are not looking, but this voter is: a leader that has not established its epoch yet has
-    /// lost a supporter (ZOOKEEPER-3109).
+    /// We are not looking, but this voter is, and not in the round that made us what we are: a
+    /// leader that has not established its epoch yet has lost a supporter (ZOOKEEPER-3109).
     PeerLooking {
         sid: i64,
     },
@@ -332,7 +332,10 @@ impl Election {
             (Looking, Looking) => self.hear_looking(from, n, now, out),
             (Looking, _) => self.hear_settled(from, n, out),
             (_, Looking) => {
-                out.push(Output::PeerLooking { sid: from });
+                // One that says so in our own round has not counted the last vote yet.
+                if n.election_epoch != self.vote.round {
+                    out.push(Output::PeerLooking { sid: from });
+                }
                 self.tell(from, out);
             }
             _ => {}

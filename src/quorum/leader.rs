@@ -19,6 +19,7 @@ use crate::wire::quorum::{
 use crate::wire::{Id, epoch_of, epoch_start};
 
 pub use super::learners::{LinkId, SyncKind, SyncLimits};
+pub use limits::LAST_COUNTER;
 
 /// What a leader is told once and for all.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct LeaderSettings {
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
     pub sync_limits: SyncLimits,
+    /// The last transaction of an epoch: [`LAST_COUNTER`], but for tests.
+    pub last_counter: u32,
 }
 
 /// The configurations that a server knows when it begins to lead.
@@ -166,6 +169,9 @@ pub struct LeaderCore {
     learners: Learners,
     /// The highest epoch that a learner has told to have accepted.
     highest_accepted: i64,
+    /// Whose votes made this server leader and who are not known to have changed their minds;
+    /// `None`: a reconfiguration appointed it.
+    supporters: Option<BTreeSet<i64>>,
     epoch_infos: BTreeSet<i64>,
     epoch_acks: BTreeSet<i64>,
     newleader_acks: BTreeSet<i64>,
@@ -209,6 +215,7 @@ impl LeaderCore {
             mine,
             learners: Learners::new(),
             highest_accepted: accepted_epoch,
+            supporters: None,
             epoch_infos: BTreeSet::from([settings.my_id]),
             epoch_acks: BTreeSet::new(),
             newleader_acks: BTreeSet::new(),
@@ -292,6 +299,31 @@ impl LeaderCore {
         if self.is_established() { self.next_ping } else { self.deadline.min(self.next_ping) }
     }
 
+    // ---- supporters ------------------------------------------------------------------------
+
+    /// Whose votes made this server leader: while it has no epoch it counts on them.
+    pub fn elected_by(&mut self, supporters: BTreeSet<i64>) {
+        self.supporters = Some(supporters);
+    }
+
+    /// A voter looks for a leader again, or is gone. If it was needed, is no learner here, and has
+    /// not acknowledged NEWLEADER, which is all that is asked of it, then it will not come, since
+    /// this server alone cannot convince it: all have to vote once more (ZOOKEEPER-3109: to wait
+    /// for it until initLimit would be a long outage).
+    pub fn supporter_lost(&mut self, sid: i64, out: &mut Vec<LeaderOutput>) {
+        let Some(supporters) = &mut self.supporters else { return };
+        let waits = !matches!(self.phase, Phase::Broadcast | Phase::Ended);
+        if !waits || !supporters.remove(&sid) {
+            return;
+        }
+        let mut left = supporters.clone();
+        left.extend(self.learners.values().map(|l| l.sid));
+        left.extend(&self.newleader_acks);
+        if !self.is_quorum(&self.verifier, |sid| left.contains(&sid)) {
+            self.step_down(format!("server {sid} supports us no more, left are {left:?}"), out);
+        }
+    }
+
     // ---- learners come, speak and go -------------------------------------------------------
 
     pub fn connected(&mut self, link: LinkId, now: i64) {
@@ -306,9 +338,10 @@ impl LeaderCore {
         }
     }
 
-    /// A learner that is being sent much data is making progress (Q-35: no total time limit).
+    /// A learner that is being sent much data is making progress (Q-35: no total time limit). One
+    /// that is in step has to say something itself.
     pub fn progress(&mut self, link: LinkId, now: i64) {
-        if let Some(learner) = self.learners.get_mut(&link) {
+        if let Some(learner) = self.learners.get_mut(&link).filter(|l| l.stage != Stage::Active) {
             learner.heard = now;
             self.extend_deadline(now);
         }

@@ -234,7 +234,9 @@ impl LearnerCore {
 
     /// Bytes of a snapshot are coming in: the leader is alive.
     pub fn progress(&mut self, now: i64) {
-        self.heard = now;
+        if !self.is_serving() {
+            self.heard = now;
+        }
     }
 
     pub fn tick(&mut self, now: i64, out: &mut Vec<LearnerOutput>) {

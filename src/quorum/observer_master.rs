@@ -140,7 +140,7 @@ impl ObserverMasterCore {
 
     /// An observer that is being sent much data is making progress.
     pub fn progress(&mut self, link: LinkId, now: i64) {
-        if let Some(learner) = self.learners.get_mut(&link) {
+        if let Some(learner) = self.learners.get_mut(&link).filter(|l| l.stage != Stage::Active) {
             learner.heard = now;
         }
     }

@@ -12,7 +12,7 @@ use crate::pipeline::history::{CommittedLog, CommittedTxn};
 use crate::pipeline::node::{Boot, NodeSettings, ObserverSettings, QuorumSettings};
 use crate::pipeline::prep::PrepOptions;
 use crate::quorum::election;
-use crate::quorum::leader::SyncLimits;
+use crate::quorum::leader::{LAST_COUNTER, SyncLimits};
 use crate::storage::{
     self, Compression, Layout, LogOptions, MemberFiles, RecoveryOptions, SharedDisk,
     SnapshotOptions, SnapshotPolicy, StorageError, epoch,
@@ -205,6 +205,7 @@ pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) ->
             snapshots: config.leader_max_concurrent_snap_syncs as usize,
             diffs: config.leader_max_concurrent_diff_syncs as usize,
         },
+        last_counter: LAST_COUNTER,
     }
 }
 

@@ -19,3 +19,12 @@ pub fn on_bug(what: &str) -> ! {
     log::error!("Severe unrecoverable error, exiting: {what}");
     std::process::exit(i32::from(UNEXPECTED_ERROR));
 }
+
+/// A thread without which the server is none does nothing any more. Who reads our log may be why:
+/// the line must not hold us up.
+pub fn on_stuck(name: &str, seconds: u32) -> ! {
+    let what = format!("thread {name} has not answered for {seconds} s");
+    std::thread::spawn(move || log::error!("Severe unrecoverable error, exiting: {what}"));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::process::exit(i32::from(UNEXPECTED_ERROR));
+}

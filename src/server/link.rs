@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::background;
 use crate::pipeline::node::{LinkCommand, LinkEvent};
@@ -28,6 +28,15 @@ const OUTBOX_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes asked of the socket at once.
 const READ_BYTES: usize = 64 << 10;
+
+/// Bytes of a long transfer after which there is progress to be reported, when they are read.
+const PROGRESS_BYTES: usize = 64 << 10;
+
+/// More at once than this is a long transfer.
+const LONG_BYTES: usize = 1 << 20;
+
+/// Between two lines in the log about a long transfer.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Bounds and whereabouts a link needs.
 #[derive(Clone)]
@@ -169,13 +178,26 @@ impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
                 LinkCommand::Bytes(bytes) if batch.is_empty() => batch = bytes,
                 LinkCommand::Bytes(bytes) => batch.extend_from_slice(&bytes),
                 other => {
-                    self.output.write_all(&batch)?;
+                    self.write(&batch)?;
                     batch.clear();
                     self.write_long(other)?;
                 }
             }
         }
-        self.output.write_all(&batch)
+        self.write(&batch)
+    }
+
+    /// What is much may be long on its way.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match bytes.len() > LONG_BYTES {
+            true => self.progressing("of transactions are sent").write_all(bytes),
+            false => self.output.write_all(bytes),
+        }
+    }
+
+    fn progressing(&self, what: &'static str) -> Progressing<'_, F> {
+        let told = Told::new(self.id, what);
+        Progressing { id: self.id, output: &self.output, report: &self.report, told }
     }
 
     fn write_long(&mut self, item: LinkCommand) -> io::Result<()> {
@@ -183,8 +205,7 @@ impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
             LinkCommand::Bytes(_) | LinkCommand::Close => Ok(()),
             LinkCommand::Snapshot(tree) => {
                 let snap = QuorumPacket::bare(packet::SNAP, tree.last_zxid());
-                let mut out =
-                    Progressing { id: self.id, output: &self.output, report: &self.report };
+                let mut out = self.progressing("of the snapshot are sent");
                 out.write_all(&snap.to_bytes())?;
                 background::run("snapshot-link", || snapshot::write_stream(&tree, &mut out))?
             }
@@ -216,31 +237,56 @@ impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
         let Some(mut range) = range else {
             return Err(io::Error::other(format!("the logs hold {after:#x} no more")));
         };
+        let mut out = self.progressing("of the logs are sent");
         let mut batch = Vec::new();
         while range.advance(&**disk).map_err(io::Error::other)? {
             let RawTxn { zxid, bytes } = range.record();
             QuorumPacket::new(packet::PROPOSAL, zxid, bytes).write(&mut batch);
             QuorumPacket::bare(packet::COMMIT, zxid).write(&mut batch);
-            if batch.len() > 1 << 20 {
-                (&self.output).write_all(&batch)?;
+            if batch.len() > LONG_BYTES {
+                out.write_all(&batch)?;
                 batch.clear();
-                progress();
             }
         }
-        (&self.output).write_all(&batch)
+        out.write_all(&batch)
     }
 }
 
-/// Reports progress for every megabyte or so that the peer has taken.
+/// Tells the log now and then how far a long transfer has come.
+struct Told {
+    id: LinkId,
+    what: &'static str,
+    bytes: usize,
+    next: Instant,
+}
+
+impl Told {
+    fn new(id: LinkId, what: &'static str) -> Self {
+        Self { id, what, bytes: 0, next: Instant::now() + TOLD_EVERY }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if Instant::now() >= self.next {
+            log::info!("link {}: {} MB {} so far", self.id, self.bytes >> 20, self.what);
+            self.next = Instant::now() + TOLD_EVERY;
+        }
+    }
+}
+
+/// Reports progress whenever the kernel has taken some, at the latest when a write has timed out
+/// with only part of it taken.
 struct Progressing<'a, F> {
     id: LinkId,
     output: &'a TcpStream,
     report: &'a F,
+    told: Told,
 }
 
 impl<F: Fn(LinkId, LinkEvent)> Write for Progressing<'_, F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = (&mut self.output).write(bytes)?;
+        self.told.add(n);
         (self.report)(self.id, LinkEvent::Progress);
         Ok(n)
     }
@@ -256,14 +302,15 @@ struct ProgressReader<'a, R, F> {
     input: &'a mut R,
     report: &'a F,
     unreported: usize,
+    told: Told,
 }
 
 impl<R: Read, F: Fn(LinkId, LinkEvent)> Read for ProgressReader<'_, R, F> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.input.read(buf)?;
         self.unreported += n;
-        if self.unreported > 1 << 20 {
-            self.unreported = 0;
+        if self.unreported >= PROGRESS_BYTES {
+            self.told.add(std::mem::take(&mut self.unreported));
             (self.report)(self.id, LinkEvent::Progress);
         }
         Ok(n)
@@ -369,7 +416,8 @@ fn read_snapshot(
     settings: &LinkSettings,
     report: &(impl Fn(LinkId, LinkEvent) + Sync),
 ) -> io::Result<Box<DataTree>> {
-    let mut input = ProgressReader { id, input, report, unreported: 0 };
+    let told = Told::new(id, "of the leader's snapshot are here");
+    let mut input = ProgressReader { id, input, report, unreported: 0, told };
     let read = || snapshot::read_stream(&mut input, zxid, settings.tree_options);
     background::run("snapshot-link", read)?.map(Box::new)
 }

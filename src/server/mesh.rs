@@ -50,8 +50,9 @@ pub struct MeshConfig {
     pub multi_address: bool,
     /// `cnxTimeout`; zero: as long as the kernel tries.
     pub connect_timeout: Duration,
-    /// `quorumCnxnTimeoutMs`, or syncLimit ticks: how long who dialled may take to say who it is.
-    pub handshake_timeout: Duration,
+    /// `quorumCnxnTimeoutMs`, or syncLimit ticks: how long who dialled may take to say who it is,
+    /// and what is sent may wait for the peer's kernel to confirm it.
+    pub silence_timeout: Duration,
     /// `tcpKeepAlive`.
     pub keep_alive: bool,
     /// `electionPortBindRetry`: attempts to bind, a second apart; 0: without end.
@@ -66,7 +67,7 @@ impl MeshConfig {
             listen_on_all_ips: false,
             multi_address: false,
             connect_timeout: Duration::from_millis(5_000),
-            handshake_timeout: Duration::from_millis(10_000),
+            silence_timeout: Duration::from_millis(10_000),
             keep_alive: false,
             bind_attempts: 3,
         }

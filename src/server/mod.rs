@@ -14,7 +14,9 @@ pub mod mesh;
 mod oracle;
 mod peers;
 mod snapshots;
+mod sockets;
 pub mod status;
+mod watchdog;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -40,6 +42,7 @@ use link::LinkSettings;
 use peers::Peers;
 use snapshots::{PurgePlan, Snapshots};
 use status::Status;
+use watchdog::Watchdog;
 
 /// Batches of events that may wait for the commit thread; who sends more waits.
 const EVENTS_MAX: usize = 4_096;
@@ -103,6 +106,7 @@ struct Server {
     events: Sender<Event>,
     commit: thread::JoinHandle<()>,
     log: thread::JoinHandle<()>,
+    watchdog: Watchdog,
 }
 
 /// I/O threads hand their batches straight to the commit thread's queue.
@@ -166,10 +170,8 @@ impl Server {
             .map_err(unexpected)?;
         let settings = boot::node_settings(&config, auth, net.clients().io_threads());
         let node = Node::new(settings, metrics.shard(), policy, boot, commit_thread::now(started));
-        let peers = match config.distributed {
-            true => Some(start_peers(&config, &storage, &events).map_err(unexpected)?),
-            false => None,
-        };
+        let peers = config.distributed.then(|| start_peers(&config, &storage, &events));
+        let peers = peers.transpose().map_err(unexpected)?;
         let commit = CommitThread {
             node,
             db: Arc::clone(&db),
@@ -184,11 +186,14 @@ impl Server {
             started,
         };
         let commit = spawn_commit_thread(commit, received).map_err(unexpected)?;
-        Ok(Self { db, net, events, commit, log })
+        let watchdog =
+            Watchdog::start(events.clone(), net.clients().clone()).map_err(unexpected)?;
+        Ok(Self { db, net, events, commit, log, watchdog })
     }
 
     /// Clients first, then what they were promised, then the rest.
     fn stop(self) {
+        drop(self.watchdog);
         self.net.shutdown();
         let _ = self.events.send(Event::Stop);
         let _ = self.commit.join();

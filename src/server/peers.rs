@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use crossbeam_channel::{Sender, bounded};
 use super::exit;
 use super::link::{Link, LinkSettings};
 use super::mesh::{Members, Mesh, MeshConfig, MeshEvent};
-use crate::config::{Config, PeerAddress, QuorumConfig};
+use super::sockets;
+use crate::config::{Address, Config, PeerAddress, QuorumConfig, WILDCARD};
 use crate::pipeline::node::{Command, Event, LearnerPort, LinkCommand};
 use crate::quorum::leader::LinkId;
 
@@ -25,6 +26,9 @@ const FIRST_LEARNER_LINK: LinkId = 1 << 32;
 
 /// Waits between two tries to reach the leader, who may not listen yet: doubling, ms.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 5..=100;
+
+/// Between two tries to bind the port for learners.
+const BIND_PAUSE: Duration = Duration::from_millis(100);
 
 /// Votes and link news that may wait for the commit thread.
 const MESH_EVENTS_MAX: usize = 1_000;
@@ -41,7 +45,6 @@ struct Shared {
     settings: LinkSettings,
     events: Sender<Event>,
     links: Links,
-    connect_timeout: Duration,
     /// How long the leader may be out of reach before the election starts again.
     patience: Duration,
 }
@@ -70,7 +73,7 @@ impl Peers {
             listen_on_all_ips: config.quorum_listen_on_all_ips,
             multi_address: config.multi_address_enabled,
             connect_timeout: Duration::from_millis(u64::from(config.cnx_timeout_ms)),
-            handshake_timeout: match u64::try_from(config.quorum_cnxn_timeout_ms) {
+            silence_timeout: match u64::try_from(config.quorum_cnxn_timeout_ms) {
                 Ok(ms) => Duration::from_millis(ms),
                 Err(_) => Duration::from_millis(tick * u64::from(config.sync_limit)),
             },
@@ -86,7 +89,6 @@ impl Peers {
                 settings,
                 events,
                 links: Links::default(),
-                connect_timeout: Duration::from_millis(tick * limit),
                 patience: Duration::from_millis((tick * limit).min(2_000)),
             },
             my_id,
@@ -149,28 +151,28 @@ impl Peers {
         }
     }
 
-    /// Accepts learners on every quorum address of this server.
+    /// Accepts learners on every quorum address of this server. With quorumListenOnAllIPs its own
+    /// names are not resolved.
     fn listen(&mut self, port: LearnerPort) {
         let places = self.own.iter().map(|address| {
-            let host = if self.listen_on_all_ips { "0.0.0.0" } else { address.host.as_str() };
-            match port {
-                LearnerPort::Quorum => (host, address.quorum_port),
-                LearnerPort::ObserverMaster(port) => (host, port),
-            }
+            let host = if self.listen_on_all_ips { WILDCARD } else { &address.host };
+            let port = match port {
+                LearnerPort::Quorum => address.quorum_port,
+                LearnerPort::ObserverMaster(port) => port,
+            };
+            Address { host: host.into(), port }
         });
-        for (host, port) in places.collect::<BTreeSet<_>>() {
-            let bound = bind(host, port).and_then(|listener| {
-                Acceptor::start(listener, self.shared.clone(), Arc::clone(&self.next_link))
-            });
-            match bound {
+        for address in places.collect::<BTreeSet<_>>() {
+            match Acceptor::start(address, self.shared.clone(), Arc::clone(&self.next_link)) {
                 Ok(acceptor) => self.acceptors.push(acceptor),
-                Err(e) => log::error!("cannot listen for learners on {host}:{port}: {e}"),
+                Err(e) => exit::on_bug(&format!("no thread to accept learners: {e}")),
             }
         }
     }
 
     fn connect(&self, id: LinkId, addresses: Vec<PeerAddress>) {
         let shared = self.shared.clone();
+        let addresses: Vec<Address> = addresses.iter().map(PeerAddress::quorum).collect();
         let spawned = thread::Builder::new().name("connect-leader".into()).spawn(move || {
             let events = shared.events.clone();
             if let Err(e) = shared.connect(id, &addresses) {
@@ -182,11 +184,6 @@ impl Peers {
             exit::on_bug(&format!("no thread to connect to the leader: {e}"));
         }
     }
-}
-
-/// A port may still be held by the sockets of a term that has just ended.
-fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind((host, port))
 }
 
 fn members(config: &QuorumConfig, my_id: i64) -> Members {
@@ -241,11 +238,13 @@ impl Shared {
     }
 
     /// Tries the leader's addresses until one answers. Names are resolved at every try.
-    fn connect(&self, id: LinkId, addresses: &[PeerAddress]) -> io::Result<()> {
+    fn connect(&self, id: LinkId, addresses: &[Address]) -> io::Result<()> {
         let deadline = Instant::now() + self.patience;
         let mut wait = *RETRY_MS.start();
         loop {
-            let error = match self.try_addresses(addresses) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = left.max(Duration::from_millis(*RETRY_MS.start()));
+            let error = match sockets::connect(addresses.to_vec(), timeout) {
                 Ok(stream) => {
                     return self.start_link(id, stream, Event::LeaderConnected { link: id });
                 }
@@ -258,42 +257,33 @@ impl Shared {
             wait = (wait * 2).min(*RETRY_MS.end());
         }
     }
-
-    fn try_addresses(&self, addresses: &[PeerAddress]) -> io::Result<TcpStream> {
-        let mut last = io::Error::other("the leader has no address");
-        for address in addresses {
-            let host = address.host.as_str();
-            match (host, address.quorum_port).to_socket_addrs() {
-                Err(e) => last = e,
-                Ok(resolved) => {
-                    for addr in resolved {
-                        match TcpStream::connect_timeout(&addr, self.connect_timeout) {
-                            Ok(stream) => return Ok(stream),
-                            Err(e) => last = e,
-                        }
-                    }
-                }
-            }
-        }
-        Err(last)
-    }
 }
 
 /// One thread that accepts learners on one address. Dropping it closes the port.
 struct Acceptor {
-    stopped: Arc<AtomicBool>,
-    listener: TcpListener,
+    port: Arc<(Mutex<Port>, Condvar)>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
+/// What the thread and its owner share: the socket, once it is bound, and that it is to end.
+#[derive(Default)]
+struct Port {
+    stopped: bool,
+    listener: Option<TcpListener>,
+}
+
+fn lock_port(port: &Mutex<Port>) -> MutexGuard<'_, Port> {
+    port.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Acceptor {
-    fn start(listener: TcpListener, shared: Shared, next_link: Arc<AtomicU64>) -> io::Result<Self> {
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (accepting, seen) = (listener.try_clone()?, Arc::clone(&stopped));
-        log::info!("accepting learners on {}", listener.local_addr()?);
+    fn start(address: Address, shared: Shared, next_link: Arc<AtomicU64>) -> io::Result<Self> {
+        let port = Arc::<(Mutex<Port>, Condvar)>::default();
+        let own = Arc::clone(&port);
         let thread = thread::Builder::new().name("learner-acceptor".into()).spawn(move || {
-            for stream in accepting.incoming() {
-                if seen.load(Relaxed) {
+            let Some(listener) = bind_patiently(&address, &own) else { return };
+            for stream in listener.incoming() {
+                if lock_port(&own.0).stopped {
                     return;
                 }
                 let id = next_link.fetch_add(1, Relaxed);
@@ -304,15 +294,46 @@ impl Acceptor {
                 }
             }
         })?;
-        Ok(Self { stopped, listener, thread: Some(thread) })
+        Ok(Self { port, thread: Some(thread) })
+    }
+}
+
+/// Binds, trying again while the port is another's or the name has no address; `None` when it is
+/// not wanted any more.
+fn bind_patiently(address: &Address, port: &(Mutex<Port>, Condvar)) -> Option<TcpListener> {
+    let mut failed = false;
+    loop {
+        let bound = sockets::bind(address).and_then(|l| Ok((l.try_clone()?, l)));
+        let mut state = lock_port(&port.0);
+        if state.stopped {
+            return None;
+        }
+        match bound {
+            Ok((listener, own)) => {
+                log::info!("accepting learners on {address}");
+                state.listener = Some(own);
+                return Some(listener);
+            }
+            Err(e) if !failed => log::error!("cannot listen for learners on {address}: {e}"),
+            Err(_) => {}
+        }
+        failed = true;
+        drop(port.1.wait_timeout(state, BIND_PAUSE));
     }
 }
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.stopped.store(true, Relaxed);
+        let listener = {
+            let mut port = lock_port(&self.port.0);
+            port.stopped = true;
+            port.listener.take()
+        };
+        self.port.1.notify_one();
+        // A name server may have a thread without a socket wait; it ends by itself.
+        let Some(listener) = listener else { return };
         // Shutting the listening socket down makes accept() return.
-        let _ = crate::sys::shutdown_socket(&self.listener);
+        let _ = crate::sys::shutdown_socket(&listener);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -2,11 +2,14 @@
 happens to single servers, and nothing that was acknowledged is lost."""
 
 import shutil
+import time
 
 import pytest
 import tree
 import zk
-from ensembles import CONFIG, Loads, assert_one_tree, begin, put, synced, wait_leader_among
+from ensembles import (
+    CONFIG, SHORT_LIVED, Loads, assert_one_tree, begin, put, synced, wait_leader_among,
+)  # fmt: skip
 from tree import wire
 from wire import create, flag, string
 
@@ -66,6 +69,24 @@ def test_a_lost_disk_under_load(lab, quorum_kind):
             loads.advance()
         loads.assert_nobody_lost()
     assert_one_tree(ensemble, loads.acknowledged())
+
+
+def test_sessions_outlive_a_whole_restart(lab, quorum_kind):
+    """The time in which there is no server does not count against a session's time-out."""
+    ensemble = lab.ensemble([quorum_kind] * 3, CONFIG, tree.FLAGS).start()
+    before = tree.client(ensemble[1], SHORT_LIVED)
+    tree.must(before, wire.CREATE, create("/alive", b"", flags=1))
+    ensemble.kill()
+    end = time.monotonic() + 1.5 * SHORT_LIVED / 1000
+    zk.wait_for("its time-out to be over", lambda: time.monotonic() > end)
+    ensemble.start()
+    again = wire.Connection(ensemble[2].address, "again", [])
+    again.connect(SHORT_LIVED, before.session, before.password)
+    assert again.session == before.session
+    tree.must(again, wire.EXISTS, string("/alive") + flag(False))
+    # Nobody keeps it alive any more: now it does count.
+    again.socket.close()
+    tree.wait_gone(ensemble[3], "/alive")
 
 
 def test_no_majority_no_service(lab, quorum_kind):

@@ -1,18 +1,26 @@
-"""Three servers on a network of the test's own making (namespaces, joined by a bridge, without a
-way out): cut off, cut one way, paused and killed, while clients write and read what they wrote."""
+"""Servers on a network of the test's own making (namespaces, joined by a bridge, without a way
+out): cut off, cut in halves, cut one way, slowed down, paused and killed, while clients write, read
+what they wrote, and watch."""
 
+import itertools
 import os
+import random
+import shutil
 import subprocess
 import threading
 import time
+from collections import deque
 
 import pytest
 import zk
 from kazoo.client import KazooClient
 from kazoo.exceptions import BadVersionError, KazooException
+from tree import wire
+from wire import flag, string
 
 SUBNET = "10.213.77."
-TICK = 500  # a lost leader is given up after syncLimit (5) ticks
+SECOND = "10.213.78."  # every host is in both, over the same wire
+TICK = 500  # a lost leader is given up after syncLimit (5) ticks, a learner after initLimit (10)
 
 
 class Host:
@@ -37,7 +45,7 @@ class Host:
 
 
 class Network:
-    """Hosts .1, .2, .3 for servers and .100, in which the test itself is meanwhile."""
+    """Hosts .1, .2, … for servers and .100, in which the test itself is meanwhile."""
 
     def __init__(self, count):
         self.hub = Host()
@@ -56,6 +64,7 @@ class Network:
         )
         self.hub.run(f"ip link set {host.link} up master br0")
         host.run(f"ip addr add {host.ip}/24 dev eth0")
+        host.run(f"ip addr add {SECOND}{number}/24 dev eth0")
         host.run("ip link set eth0 up")
         return host
 
@@ -69,9 +78,28 @@ class Network:
         self.drop(one, other, one)
         self.drop(other, one, other)
 
+    def swallow(self, subnet):
+        """One of the two networks between servers is out of order."""
+        servers = range(1, len(self.servers) + 1)
+        for one, other in itertools.permutations(servers, 2):
+            host = self.servers[one - 1]
+            host.run(f"iptables -A INPUT -s {subnet}{other} -d {subnet}{one} -j DROP")
+
+    def slow_down(self, number, rate):
+        """What goes to a server has little room, and what there is no room for is lost."""
+        link = self.servers[number - 1].link
+        try:
+            self.hub.run(f"tc qdisc add dev {link} root tbf rate {rate} burst 16kb limit 64kb")
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"this kernel cannot slow a link down: {error}")
+
     def heal(self):
         for host in self.servers:
             host.run("iptables -F")
+            try:
+                self.hub.run(f"tc qdisc del dev {host.link} root")
+            except (OSError, subprocess.CalledProcessError):
+                pass  # it is as fast as ever
 
     def close(self):
         zk.enter(f"/proc/self/fd/{self.outside}")
@@ -81,11 +109,20 @@ class Network:
 
 
 @pytest.fixture
-def network(quorum_kind):
+def size(request):
+    """How many servers there are: three, or as `five` says."""
+    return getattr(request, "param", 3)
+
+
+five = pytest.mark.parametrize("size", [5], indirect=True, ids=["five"])
+
+
+@pytest.fixture
+def network(quorum_kind, size):
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
     try:
-        network = Network(3)
+        network = Network(size)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no network namespaces here: {error}")
     yield network
@@ -139,9 +176,65 @@ class Client(threading.Thread):
         self.client.close()
 
 
-@pytest.fixture
-def cluster(lab, quorum_kind, network):
-    ensemble = lab.ensemble([quorum_kind] * 3, {"tickTime": TICK}, network=network).start()
+class Watching(threading.Thread):
+    """Watches the same znode over raw connections, so that it sees what comes in which order: no
+    read may show a change before its event is there."""
+
+    def __init__(self, ensemble):
+        super().__init__(daemon=True)
+        self.servers, self.faults = list(ensemble), []
+        self.stopping, self.events = False, 0
+
+    def run(self):
+        while not self.stopping:
+            try:
+                self.watch(random.choice(self.servers).address)
+            except OSError:
+                time.sleep(0.05)
+
+    def watch(self, address):
+        connection = wire.Connection(address, "w", deque(maxlen=1))
+        with connection.socket as socket:
+            socket.settimeout(2)
+            if connection.connect() is None:
+                return
+            while (armed := self.read(connection, True)) and not self.stopping:
+                version, _ = armed
+                told = False
+                while not told and not self.stopping:
+                    answer = self.read(connection, False)
+                    if answer is None:
+                        return
+                    seen, told = answer
+                    if seen > version and not told:
+                        self.faults.append(f"{address}: {seen} seen before the change of {version}")
+                    time.sleep(0.001)
+
+    def read(self, connection, watch):
+        """Version, and whether an event came before it; None when the connection is of no use."""
+        xid = connection.send(wire.GET_DATA, string("/register") + flag(watch))
+        told = False
+        while (body := connection.read()) is not None:
+            reader = wire.Reader(body)
+            got, _zxid, error = reader.int(), reader.int(8), reader.int()
+            if got == -1:
+                self.events += 1
+                told = True
+            elif got == xid and error == 0:
+                reader.buffer()
+                reader.at += 32
+                return reader.int(), told
+            else:
+                return None
+        return None
+
+    def end(self):
+        self.stopping = True
+        self.join(40)
+
+
+def begin(ensemble):
+    """Four clients that count, and one that watches them."""
     setup = KazooClient(ensemble.addresses)
     setup.start(30)
     setup.create("/register", b"0")
@@ -151,9 +244,20 @@ def cluster(lab, quorum_kind, network):
     for client in clients:
         client.start()
     writes(clients, 20)
+    watching = Watching(ensemble)
+    watching.start()
+    return clients, watching
+
+
+@pytest.fixture
+def cluster(lab, quorum_kind, network, size):
+    ensemble = lab.ensemble([quorum_kind] * size, {"tickTime": TICK}, network=network).start()
+    clients, watching = begin(ensemble)
     yield ensemble, clients
-    for client in clients:
+    for client in [*clients, watching]:
         client.end()
+    assert not watching.faults, watching.faults[:5]
+    assert watching.events > 0
 
 
 def writes(clients, count, deadline=60):
@@ -189,6 +293,14 @@ def number_of(ensemble, server):
     return ensemble.servers.index(server) + 1
 
 
+def refuses(server):
+    return "not currently serving" in server.word("srvr")
+
+
+# Packets just stop: whoever is out of touch has noticed after syncLimit, and a little.
+NOTICED = 2 * 5 * TICK / 1000 + 2
+
+
 def test_leader_isolated(cluster, network):
     """The other two elect; the old leader, though its clients reach it, serves nobody any more."""
     ensemble, clients = cluster
@@ -197,24 +309,92 @@ def test_leader_isolated(cluster, network):
     others = [n for n in (1, 2, 3) if n != number]
     for other in others:
         network.cut(number, other)
-    zk.wait_for("the isolated leader to step down", lambda: leader.mode() is None, 30)
+    zk.wait_for("the isolated leader to step down", lambda: refuses(leader), NOTICED)
     zk.wait_for("a new leader", lambda: any(ensemble[n].mode() == "leader" for n in others), 40)
     writes(clients, 20)
     network.heal()
     settle(ensemble, clients)
 
 
-def test_follower_isolated(cluster, network):
+def test_follower_isolated(cluster, network, quorum_kind, long):
     ensemble, clients = cluster
     leader = number_of(ensemble, ensemble.leader())
     follower = next(n for n in (1, 2, 3) if n != leader)
     for other in {1, 2, 3} - {follower}:
         network.cut(follower, other)
-    zk.wait_for("it to stop serving", lambda: ensemble[follower].mode() is None, 30)
+    zk.wait_for("it to stop serving", lambda: refuses(ensemble[follower]), NOTICED)
     writes(clients, 20)
+    if long:
+        # So long that the kernel tries to deliver old packets only every 10 seconds or so.
+        end = time.monotonic() + 16
+        zk.wait_for("a long cut", lambda: time.monotonic() > end)
     assert ensemble[leader].mode() == "leader"
     network.heal()
+    ensemble[follower].wait_serving(8 if quorum_kind == zk.OURS else 60)
     settle(ensemble, clients)
+
+
+@five
+def test_halves(cluster, network):
+    """The three serve, the two with the leader among them refuse, though all clients reach all."""
+    ensemble, clients = cluster
+    leader = number_of(ensemble, ensemble.leader())
+    numbers = [leader, *({1, 2, 3, 4, 5} - {leader})]
+    few, many = numbers[:2], numbers[2:]
+    for one, other in itertools.product(few, many):
+        network.cut(one, other)
+    for number in few:
+        zk.wait_for("the two to refuse", lambda n=number: refuses(ensemble[n]), NOTICED)
+    zk.wait_for("a new leader", lambda: any(ensemble[n].mode() == "leader" for n in many), 40)
+    writes(clients, 20)
+    assert all(refuses(ensemble[number]) for number in few)
+    network.heal()
+    settle(ensemble, clients)
+
+
+def test_one_of_two_networks(lab, quorum_kind, network):
+    """Every server has an address in each. What goes into the first one vanishes; then that one
+    works again, and the second does not."""
+    flags = ["-Dzookeeper.multiAddress.enabled=true"]
+    ensemble = lab.ensemble([quorum_kind] * 3, {"tickTime": TICK}, flags, network=network)
+    for server, number in itertools.product(ensemble, (1, 2, 3)):
+        between, clients = server.config[f"server.{number}"].split(";")
+        second = between.replace(SUBNET, SECOND)
+        server.config[f"server.{number}"] = f"{between}|{second};{clients}"
+    network.swallow(SUBNET)
+    ensemble.start()
+    clients, watching = begin(ensemble)
+    network.heal()
+    network.swallow(SECOND)
+    writes(clients, 20)
+    network.heal()
+    settle(ensemble, clients)
+    watching.end()
+    assert not watching.faults, watching.faults[:5]
+
+
+def test_a_slow_link(lab, quorum_kind, network):
+    """A follower without a disk gets everything over a link on which that takes longer than
+    initLimit: as long as it comes on, nobody loses patience."""
+    config = {"tickTime": TICK, "initLimit": 5}
+    ensemble = lab.ensemble([quorum_kind] * 3, config, network=network).start()
+    filler = KazooClient(ensemble.addresses)
+    filler.start(30)
+    for n in range(6):
+        filler.create(f"/filler-{n}", random.randbytes(100_000))
+    filler.stop()
+    filler.close()
+    leader = ensemble.leader()
+    number = next(n for n in (1, 2, 3) if ensemble[n] is not leader)
+    ensemble[number].kill()
+    shutil.rmtree(ensemble[number].version_2)
+    network.slow_down(number, "1mbit")
+    snapshots = int(leader.mntr()["snap_count"])
+    ensemble[number].start(wait=False)
+    ensemble[number].wait_serving(40)
+    network.heal()
+    assert ensemble.leader() is leader
+    assert int(leader.mntr()["snap_count"]) == snapshots + 1
 
 
 def test_cut_one_way(cluster, network):
@@ -223,7 +403,7 @@ def test_cut_one_way(cluster, network):
     leader = number_of(ensemble, ensemble.leader())
     for other in {1, 2, 3} - {leader}:
         network.drop(leader, other, leader)
-    zk.wait_for("it to step down", lambda: ensemble[leader].mode() is None, 30)
+    zk.wait_for("it to step down", lambda: refuses(ensemble[leader]), NOTICED)
     writes(clients, 20)
     network.heal()
     settle(ensemble, clients)
@@ -246,6 +426,24 @@ def test_leader_paused(cluster):
     zk.wait_for("a new leader", lambda: any(s.mode() == "leader" for s in others), 40)
     writes(clients, 20)
     leader.resume()
+    settle(ensemble, clients)
+
+
+def test_follower_paused(cluster):
+    """For longer than the leader waits for it: it is missed by nobody, and comes back."""
+    ensemble, clients = cluster
+    leader = ensemble.leader()
+    follower = next(s for s in ensemble if s is not leader)
+    follower.pause()
+
+    def followers(count):
+        return lambda: leader.mntr().get("synced_followers") == str(count)
+
+    zk.wait_for("the leader to give it up", followers(1), 30)
+    writes(clients, 20)
+    assert leader.mode() == "leader"
+    follower.resume()
+    zk.wait_for("it to come back", followers(2), 30)
     settle(ensemble, clients)
 
 

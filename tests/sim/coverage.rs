@@ -40,6 +40,7 @@ macro_rules! coverage {
 // The number: the least expected in a hundred histories.
 coverage! {
     leaders: 200,
+    epochs_used_up: 5,
     diffs: 100,
     truncs: 5,
     log_searches: 50,

@@ -2,6 +2,7 @@
 //! ("swarm testing": each history has some kinds of fault and lacks others).
 
 use super::rng::Rng;
+use ironkeeper::quorum::leader::LAST_COUNTER;
 
 /// The kinds of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +78,8 @@ pub struct Knobs {
     pub final_blackout: bool,
     /// Followers serve observers.
     pub observer_masters: bool,
+    /// How many transactions an epoch has.
+    pub last_counter: u32,
 }
 
 impl Knobs {
@@ -108,6 +111,7 @@ impl Knobs {
             chaos: rng.range(4_000_000, 12_000_000),
             final_blackout: rng.chance(500),
             observer_masters: rng.chance(600),
+            last_counter: rng.pick(&[LAST_COUNTER, LAST_COUNTER, LAST_COUNTER, 60, 300]),
         }
     }
 

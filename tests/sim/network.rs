@@ -10,7 +10,7 @@ use ironkeeper::storage::log_range::{self, LogRange, Wanted};
 use ironkeeper::storage::{StorageError, snapshot};
 use ironkeeper::wire::election::Notification;
 use ironkeeper::wire::quorum::packet;
-use ironkeeper::wire::{QuorumPacket, Reader, Record};
+use ironkeeper::wire::{QuorumPacket, Reader, Record, counter_of};
 
 use super::trace::trace;
 use super::world::{Action, MS, Time, World};
@@ -132,6 +132,8 @@ impl World {
             if let Item::Packet(p) = item {
                 self.coverage.diffs += u64::from(p.kind == packet::DIFF);
                 self.coverage.truncs += u64::from(p.kind == packet::TRUNC);
+                let is_last = counter_of(p.zxid) == self.knobs.last_counter;
+                self.coverage.epochs_used_up += u64::from(p.kind == packet::PROPOSAL && is_last);
                 trace!(
                     self.now,
                     "[{}] link {link:#x} > {} {:#x}",

@@ -182,6 +182,7 @@ fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
         local_sessions_upgrading: false,
         force_snapshot_sync: false,
         sync_limits: SyncLimits::default(),
+        last_counter: knobs.last_counter,
         read_only_mode: false,
         container_check_ms: 1_000,
         container_max_per_minute: 10_000,

@@ -5,7 +5,7 @@
 //!
 //! zxids are `epoch:counter`. Commands:
 //!   learner id=2 accepted=1 current=1 last=1:7 [observer]
-//!   leader id=3 voters=1,2,3 accepted=1 current=1 last=1:9
+//!   leader id=3 voters=1,2,3 accepted=1 current=1 last=1:9 [epoch-size=2]
 //!   observer-master epoch=2 last=2:5
 //!   > KIND zxid [key=value]         a packet from the leader
 //!   10 > KIND zxid [key=value]      a packet from the learner of link 10
@@ -14,7 +14,11 @@
 //!   accepted-durable  current-durable  tree-ready  logged zxid  tick ms  end
 //!   connect link  disconnect link  propose zxid
 //!   found link [disk=zxid..zxid]    what was looked for on disk
+//!   elected-by sid,sid  lost sid    whose votes made a leader, and who looks again
 //!   plan peer=zxid ring=zxid,zxid last=zxid [disk=zxid..zxid]
+//! and those of `election.rs`.
+
+mod election;
 
 use std::fmt::Write;
 use std::fs;
@@ -22,7 +26,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ironkeeper::config::QuorumConfig;
-use ironkeeper::quorum::leader::{Configs, LeaderCore, LeaderOutput, LeaderSettings, StateSummary};
+use ironkeeper::quorum::Election;
+use ironkeeper::quorum::leader::{
+    Configs, LAST_COUNTER, LeaderCore, LeaderOutput, LeaderSettings, StateSummary,
+};
 use ironkeeper::quorum::learner::{LearnerCore, LearnerOutput, LearnerSettings, LogState};
 use ironkeeper::quorum::observer_master::{
     ObserverMasterCore, ObserverMasterOutput, ObserverMasterSettings,
@@ -195,6 +202,7 @@ enum Subject {
     ObserverMaster(ObserverMasterCore),
     Learner(LearnerCore),
     Leader(LeaderCore),
+    Election(Box<Election>),
 }
 
 struct Script {
@@ -211,6 +219,11 @@ impl Script {
             "observer-master" => {
                 self.subject = Subject::ObserverMaster(new_observer_master(&words, self.now));
                 Vec::new()
+            }
+            "election" => {
+                let (election, shown) = election::new(&words, self.now);
+                self.subject = Subject::Election(Box::new(election));
+                shown
             }
             "plan" => vec![plan(&words)],
             "tick" => {
@@ -248,6 +261,9 @@ impl Script {
             sync_limit: 5,
             reconfig_enabled: false,
             sync_limits: ironkeeper::quorum::leader::SyncLimits::default(),
+            last_counter: words
+                .get("epoch-size")
+                .map_or(LAST_COUNTER, |n| n.parse().expect("a number")),
         };
         let config = config(words.get("voters").expect("voters="));
         let configs = Configs { committed: Arc::clone(&config), last_seen: config };
@@ -269,6 +285,7 @@ impl Script {
                 shown.append(&mut more);
                 shown
             }
+            Subject::Election(core) => election::event(core, words, self.now),
             Subject::ObserverMaster(core) => {
                 let mut out = Vec::new();
                 observer_master_event(core, words, self.now, &mut out);
@@ -364,6 +381,11 @@ fn leader_event(core: &mut LeaderCore, words: &Words<'_>, now: i64, out: &mut Ve
         "current-durable" => core.current_epoch_durable(now, out),
         "tick" => core.tick(now, out),
         "sync" => core.sync(link(1), out),
+        "elected-by" => {
+            let sids = words.at(1).split(',').map(|sid| sid.parse().expect("a sid"));
+            core.elected_by(sids.collect());
+        }
+        "lost" => core.supporter_lost(words.at(1).parse().expect("a sid"), out),
         "found" => core.history_found(link(1), on_disk(words), out),
         _ if words.at(1) == ">" => core.packet(link(0), read_packet(words, 2), now, out),
         other => panic!("{other} is nothing that happens to a leader"),

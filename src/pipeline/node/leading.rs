@@ -70,6 +70,7 @@ impl Node {
             sync_limit: self.settings.sync_limit,
             reconfig_enabled: self.settings.prep.reconfig,
             sync_limits: self.settings.sync_limits,
+            last_counter: self.settings.last_counter,
         };
         let mine = StateSummary { current_epoch: self.current_epoch, last_zxid: self.appended };
         let mut cores_out = Vec::new();

@@ -101,7 +101,10 @@ impl Node {
         let event = match event {
             Event::Vote { from, notification } => election::Event::Received { from, notification },
             Event::PeerConnected { sid } => election::Event::Connected { sid },
-            Event::PeerDisconnected { sid } => election::Event::Disconnected { sid },
+            Event::PeerDisconnected { sid } => {
+                self.supporter_lost(sid);
+                election::Event::Disconnected { sid }
+            }
             _ => return,
         };
         self.step_election(event, cx, out);
@@ -139,15 +142,24 @@ impl Node {
                 election::Output::Send { to, notification } => {
                     out.commands.push(Command::SendVote { to, notification });
                 }
-                election::Output::Decided { state, vote, .. } => {
+                election::Output::Decided { state, vote, supporters } => {
                     self.on_decided(state, vote.leader, cx, out);
+                    if let Role::Leading(leading) = &mut self.role {
+                        leading.core.elected_by(supporters);
+                    }
                 }
                 election::Output::NewerConfig { from, config } => {
                     log::info!("server {from} knows a later configuration than we");
                     self.activate(Arc::new(config), None, cx, out);
                 }
-                election::Output::PeerLooking { .. } => {}
+                election::Output::PeerLooking { sid } => self.supporter_lost(sid),
             }
+        }
+    }
+
+    fn supporter_lost(&mut self, sid: i64) {
+        if let Role::Leading(leading) = &mut self.role {
+            leading.core.supporter_lost(sid, &mut leading.out);
         }
     }
 

@@ -357,6 +357,7 @@ fn zookeeper_3109_a_leader_hears_when_a_supporter_looks_again() {
     let out = hear(&mut election, 2, says(Looking, 3));
     let Some(Output::Decided { supporters, .. }) = out.last() else { panic!("{out:?}") };
     assert_eq!(*supporters, BTreeSet::from([2, 3]));
+    assert!(matches!(hear(&mut election, 2, says(Looking, 3))[..], [Output::Send { to: 2, .. }]));
     let again = Notification { election_epoch: 2, ..says(Looking, 2) };
     assert_eq!(hear(&mut election, 2, again)[0], Output::PeerLooking { sid: 2 });
 }

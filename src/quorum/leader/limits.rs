@@ -5,7 +5,7 @@ use super::{LeaderCore, LeaderOutput, LinkId, SyncKind, learners};
 use crate::wire::counter_of;
 
 /// The last counter that an epoch uses. Java, too, leaves the very last one alone.
-const LAST_COUNTER: u32 = 0xffff_fffe;
+pub const LAST_COUNTER: u32 = 0xffff_fffe;
 
 /// A warning every so many transactions, once this much of an epoch is used up.
 const WARN_FROM: u32 = 0xc000_0000;
@@ -33,12 +33,12 @@ impl LeaderCore {
     /// Whether the epoch has no transaction left. This server then leads until what is proposed is
     /// committed, and hands over to the next epoch.
     pub fn is_used_up(&self) -> bool {
-        counter_of(self.last_proposed) >= LAST_COUNTER
+        counter_of(self.last_proposed) >= self.settings.last_counter
     }
 
     /// Transactions left in this epoch.
     pub fn zxids_left(&self) -> u32 {
-        LAST_COUNTER.saturating_sub(counter_of(self.last_proposed))
+        self.settings.last_counter.saturating_sub(counter_of(self.last_proposed))
     }
 
     pub(super) fn warn_of_end(&self) {
@@ -77,6 +77,7 @@ mod tests {
             sync_limit: 5,
             reconfig_enabled: false,
             sync_limits: SyncLimits { snapshots: 1, diffs: 2 },
+            last_counter: LAST_COUNTER,
         };
         let text = "server.1=127.0.0.1:2:3:participant;4\nversion=0";
         let config = Arc::new(QuorumConfig::parse(text, false).unwrap());

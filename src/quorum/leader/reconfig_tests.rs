@@ -37,6 +37,7 @@ impl Scene {
             sync_limit: 5,
             reconfig_enabled: true,
             sync_limits: SyncLimits::default(),
+            last_counter: LAST_COUNTER,
         };
         let configs =
             Configs { committed: Arc::clone(committed), last_seen: Arc::clone(last_seen) };

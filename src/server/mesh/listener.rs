@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::{MeshEvent, Shared, dial, lock, spawn};
 use crate::config::{Address, WILDCARD};
+use crate::server::sockets;
 use crate::wire::election::{ANONYMOUS_OBSERVER, Handshake};
 
 /// Connections that may be in their handshake at a time.
@@ -157,7 +158,7 @@ impl Acceptor {
     }
 
     fn bind_one(&self, address: &Address, token: usize) -> io::Result<Bound> {
-        let std = bind(address)?;
+        let std = sockets::bind(address)?;
         std.set_nonblocking(true)?;
         let mut mio = mio::net::TcpListener::from_std(std.try_clone()?);
         self.poll.registry().register(&mut mio, Token(token), Interest::READABLE)?;
@@ -201,15 +202,6 @@ impl Acceptor {
     }
 }
 
-/// All interfaces are those of IPv6 and IPv4, where there is IPv6.
-fn bind(address: &Address) -> io::Result<TcpListener> {
-    if address.is_wildcard() {
-        return TcpListener::bind((Ipv6Addr::UNSPECIFIED, address.port))
-            .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port)));
-    }
-    TcpListener::bind((address.host.as_str(), address.port))
-}
-
 /// A stream whose reads must all be over by a certain time.
 struct UntilDeadline<'a> {
     stream: &'a TcpStream,
@@ -232,7 +224,7 @@ impl Read for UntilDeadline<'_> {
 /// smaller one we dial back.
 fn receive(shared: &Arc<Shared>, stream: TcpStream) -> io::Result<()> {
     dial::set_options(&shared.config, &stream)?;
-    let deadline = Instant::now() + shared.config.handshake_timeout;
+    let deadline = Instant::now() + shared.config.silence_timeout;
     let handshake = Handshake::read_from(&mut UntilDeadline { stream: &stream, deadline })?;
     stream.set_read_timeout(None)?;
     let sid = match handshake.sid {

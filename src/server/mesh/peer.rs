@@ -292,7 +292,7 @@ impl Peer {
     fn dial(self: &Arc<Self>, addresses: Vec<Address>) {
         let peer = self.clone();
         let started = spawn(format!("election-dial-{}", self.sid), move || {
-            let result = dial(&peer.shared, &addresses);
+            let result = dial(&peer.shared, addresses);
             peer.update(|state| peer.dialled(state, result));
         });
         if started.is_none() {
