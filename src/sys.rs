@@ -104,7 +104,7 @@ pub fn shutdown_socket(socket: &impl AsRawFd) -> io::Result<()> {
 /// Sends what the socket takes without waiting, whatever its mode; the number of bytes taken.
 pub fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
     const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: `bytes` is readable for its length; the descriptor is open while `socket` is borrowed.
+    // SAFETY: `bytes` is readable for its length, the descriptor open as `socket` is borrowed.
     let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), FLAGS) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

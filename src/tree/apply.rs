@@ -250,8 +250,8 @@ impl DataTree {
         Ok(Some(node.stat()))
     }
 
-    /// Replay over a fuzzy snapshot that has the node already, perhaps with an ACL that the snapshot
-    /// lacks, perhaps as another session's (D-7).
+    /// Replay over a fuzzy snapshot that has the node already, perhaps with an ACL that the
+    /// snapshot lacks, perhaps as another session's (D-7).
     fn find_created(&mut self, new: &NewNode<'_>) {
         if let Some(id) = self.lookup(new.path) {
             let aversion = self.slab.get(id).aversion;
