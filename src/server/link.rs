@@ -351,8 +351,8 @@ impl PacketReader {
     }
 }
 
-/// What is buffered first. A snapshot is asked for in pieces of a few bytes: what comes with them is
-/// taken off the stream at once.
+/// What is buffered first. A snapshot is asked for in pieces of a few bytes: what comes with them
+/// is taken off the stream at once.
 impl Read for PacketReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.start == self.buf.len() {
