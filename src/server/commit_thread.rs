@@ -18,7 +18,7 @@ use crate::tree::Db;
 
 /// What is taken before outputs are delivered: so many events, or requests if an event brings
 /// several. Few enough that the log writes the first while the rest are still decided.
-const BATCH_MAX: usize = 64;
+const BATCH_MAX: usize = 128;
 
 /// Longest sleep, ms: the clock is looked at so often at least.
 const SLEEP_MS_MAX: i64 = 1_000;

@@ -86,7 +86,7 @@ enum Blob {
 }
 
 impl Blob {
-    fn new(name: &str, kind: EphemeralKind, data: Option<&[u8]>) -> Self {
+    fn new(name: &[u8], kind: EphemeralKind, data: Option<&[u8]>) -> Self {
         let payload = data.unwrap_or_default();
         let mut heading = name.len() << 3 | (kind as usize) << 1 | usize::from(data.is_some());
         let heading_len = (usize::BITS - heading.leading_zeros()).div_ceil(7).max(1) as usize;
@@ -96,7 +96,7 @@ impl Blob {
             heading >>= 7;
         }
         bytes.push(heading as u8);
-        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(name);
         bytes.extend_from_slice(payload);
         let bytes = bytes.into_boxed_slice();
         if bytes.len() < SHARED_FROM { Self::Own(bytes) } else { Self::Shared(Arc::new(bytes)) }
@@ -157,7 +157,7 @@ impl Node {
         acl: AclId,
         stat: &StatPersisted,
     ) -> Self {
-        Self::with_blob(Blob::new(name, kind, data), acl, stat)
+        Self::with_blob(Blob::new(name.as_bytes(), kind, data), acl, stat)
     }
 
     fn with_blob(blob: Blob, acl: AclId, stat: &StatPersisted) -> Self {
@@ -216,7 +216,14 @@ impl Node {
     }
 
     pub(super) fn set_data(&mut self, data: Option<&[u8]>) {
-        self.blob = Blob::new(self.name(), self.kind(), data);
+        let fits = self.data().map(<[u8]>::len) == data.map(<[u8]>::len);
+        match (&mut self.blob, data) {
+            (Blob::Own(bytes), Some(data)) if fits => {
+                let at = bytes.len() - data.len();
+                bytes[at..].copy_from_slice(data);
+            }
+            _ => self.blob = Blob::new(self.name_bytes(), self.kind(), data),
+        }
     }
 
     pub fn kind(&self) -> EphemeralKind {
