@@ -216,7 +216,7 @@ impl LogWorker {
 
 /// The log is to be this part of the snapshot that would replace it: replaying less takes no time
 /// worth the trouble.
-const LOG_TO_SNAPSHOT: u64 = 2;
+const LOG_TO_SNAPSHOT: u64 = 4;
 
 /// When to take a snapshot (D-38): after so many transactions, if the log since the last one is
 /// worth it, or after so many bytes of log. Both numbers are drawn anew each time, between half of

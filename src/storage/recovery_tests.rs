@@ -272,7 +272,7 @@ fn snapshots_are_due_between_half_and_all_of_the_count() {
         let mut policy = SnapshotPolicy::new(100, 0, random);
         let logged = |policy: &mut SnapshotPolicy, txns, bytes| {
             policy.logged(txns, bytes);
-            policy.is_due(2_000)
+            policy.is_due(4_000)
         };
         let due = 1 + (0..).take_while(|_| !logged(&mut policy, 1, 20)).count();
         assert_eq!(due as u64, 50 + random % 50 + 1);
@@ -296,9 +296,9 @@ fn a_big_tree_waits_for_a_log_that_is_worth_a_snapshot() {
     use crate::storage::SnapshotPolicy;
     let mut policy = SnapshotPolicy::new(100, 0, 0);
     policy.logged(1_000, 9_999);
-    assert!(!policy.is_due(20_000));
+    assert!(!policy.is_due(40_000));
     policy.logged(1, 1);
-    assert!(policy.is_due(20_000));
+    assert!(policy.is_due(40_000));
 }
 
 #[test]
