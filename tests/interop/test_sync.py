@@ -134,6 +134,10 @@ FEW_KEPT = "-Dzookeeper.commitLogCount=20"
 MANY = [f"/many-{n}" for n in range(700)]
 
 
+def is_logged(server, text):
+    return any(text in file.read_bytes() for file in server.version_2.glob("log.*"))
+
+
 @pytest.mark.parametrize("factor, way", [("0.33", "DIFF"), ("-1", "SNAP")])
 def test_transactions_from_the_leaders_disk(lab, pair, factor, way):
     """The leader sends from its log what it has no longer in memory, unless it is told not to."""
@@ -143,6 +147,8 @@ def test_transactions_from_the_leaders_disk(lab, pair, factor, way):
     leader, learner = ensemble.leader(), ensemble[1]
     writer = tree.client(leader)
     put(writer, "/before")
+    # The two others were enough for that; who has nothing at all gets a snapshot.
+    zk.wait_for("it to be in the learner's log", lambda: is_logged(learner, b"/before"), 20)
     learner.kill()
     put_many(writer, MANY)
     paths = ["/before", *MANY]
