@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::RecvTimeoutError;
 
 use super::exit;
+use super::mailbox::{Receiver, Sender};
 use super::peers::Peers;
 use super::snapshots::Snapshots;
 use super::status::Status;
@@ -45,7 +46,7 @@ impl CommitThread {
     }
 
     /// Runs until every sender of events is gone or `Event::Stop` comes.
-    pub fn run(mut self, events: &Receiver<Event>) {
+    pub fn run(mut self, mut events: Receiver<Event>) {
         let applied = self.db.read().tree.last_zxid();
         let mut out = Outputs::new(self.clients.io_threads(), applied);
         {
@@ -61,7 +62,7 @@ impl CommitThread {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Timeout) => Event::Tick,
             };
-            if self.take_batch(first, events, &mut out) {
+            if self.take_batch(first, &mut events, &mut out) {
                 return self.stop();
             }
             self.deliver(&mut out);
@@ -69,7 +70,12 @@ impl CommitThread {
     }
 
     /// Lets the node take `first` and what else waits; true if the server is to stop.
-    fn take_batch(&mut self, first: Event, events: &Receiver<Event>, out: &mut Outputs) -> bool {
+    fn take_batch(
+        &mut self,
+        first: Event,
+        events: &mut Receiver<Event>,
+        out: &mut Outputs,
+    ) -> bool {
         let mut stop = false;
         out.random = super::boot::random();
         let now = self.now();
@@ -77,7 +83,7 @@ impl CommitThread {
         let db = db.read();
         let cx = Cx { db: &db, now };
         let mut taken = 0;
-        for event in std::iter::once(first).chain(events.try_iter()) {
+        for event in std::iter::once(first).chain(std::iter::from_fn(|| events.try_recv())) {
             taken += match &event {
                 Event::Io(requests) => requests.len(),
                 _ => 1,

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
-
 use super::boot::{self, StorageSettings};
+use super::mailbox::{Receiver, Sender};
 use super::{background, exit};
 use crate::metrics::ServerMetrics;
 use crate::pipeline::node::{Event, LogOrder};
@@ -21,7 +20,7 @@ pub fn start(
     members: Option<MemberFiles>,
     last_zxid: i64,
     slow: Duration,
-    orders: Receiver<Vec<LogOrder>>,
+    mut orders: Receiver<Vec<LogOrder>>,
     events: Sender<Event>,
     metrics: Arc<ServerMetrics>,
 ) -> std::io::Result<JoinHandle<()>> {
@@ -29,7 +28,7 @@ pub fn start(
     let mut worker = LogWorker::new(disk, layout, log, snapshot, last_zxid);
     members.into_iter().for_each(|files| worker.keep_members(files));
     let mut thread = LogThread { settings, worker, slow, events, metrics };
-    thread::Builder::new().name("log".into()).spawn(move || thread.run(&orders))
+    thread::Builder::new().name("log".into()).spawn(move || thread.run(&mut orders))
 }
 
 struct LogThread {
@@ -41,10 +40,12 @@ struct LogThread {
 }
 
 impl LogThread {
-    fn run(&mut self, orders: &Receiver<Vec<LogOrder>>) {
+    fn run(&mut self, orders: &mut Receiver<Vec<LogOrder>>) {
         while let Ok(mut batch) = orders.recv() {
             // Whatever came while the disk was busy goes with one fsync.
-            batch.extend(orders.try_iter().flatten());
+            while let Some(more) = orders.try_recv() {
+                batch.extend(more);
+            }
             if let Err(error) = self.carry_out(batch) {
                 exit::on_disk_error(&error);
             }

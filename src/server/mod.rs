@@ -10,6 +10,7 @@ pub mod host;
 pub mod link;
 mod log_thread;
 pub mod logging;
+mod mailbox;
 pub mod mesh;
 mod oracle;
 mod peers;
@@ -25,8 +26,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-
 use crate::auth::EnforceAuth;
 use crate::config::{Address, Config};
 use crate::metrics::{self, ServerMetrics};
@@ -39,6 +38,7 @@ use crate::tree::{Db, Seed, Watches};
 use boot::StorageSettings;
 use commit_thread::CommitThread;
 use link::LinkSettings;
+use mailbox::{Receiver, Sender, UNBOUNDED, mailbox};
 use peers::Peers;
 use snapshots::{PurgePlan, Snapshots};
 use status::Status;
@@ -134,7 +134,7 @@ impl Server {
         count_recovery(&stats, &metrics.shard());
         let watches = Watches::new(Seed(boot::random(), boot::random()));
         let db = Arc::new(Db::new(tree, watches));
-        let (events, received) = bounded(EVENTS_MAX);
+        let (events, received) = mailbox(EVENTS_MAX);
         let status = Arc::new(Status::new(events.clone(), started));
         let view =
             Arc::new(ServerView::new(config.min_session_timeout_ms, config.max_session_timeout_ms));
@@ -153,7 +153,7 @@ impl Server {
         // Without a bound of its own: the log thread reports into the commit thread's queue, so
         // neither may wait for the other. What can be in it is bounded by what clients may have
         // unanswered, and by what a leader lets its learners have unacknowledged.
-        let (orders, ordered) = unbounded();
+        let (orders, ordered) = mailbox(UNBOUNDED);
         let slow = Duration::from_millis(config.fsync_warning_threshold_ms.max(0) as u64);
         let log = log_thread::start(
             storage.clone(),
@@ -216,7 +216,7 @@ fn spawn_commit_thread(
     commit: CommitThread,
     events: Receiver<Event>,
 ) -> io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name("commit".into()).spawn(move || commit.run(&events))
+    thread::Builder::new().name("commit".into()).spawn(move || commit.run(events))
 }
 
 /// What the client front end is opened with.

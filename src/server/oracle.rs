@@ -7,8 +7,7 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-
+use super::mailbox::Sender;
 use crate::pipeline::node::Event;
 
 /// An answer is at most so old.

@@ -11,10 +11,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 
 use super::exit;
 use super::link::{Link, LinkSettings};
+use super::mailbox::Sender;
 use super::mesh::{Members, Mesh, MeshConfig, MeshEvent};
 use super::sockets;
 use crate::config::{Address, Config, PeerAddress, QuorumConfig, WILDCARD};
@@ -199,7 +200,7 @@ fn members(config: &QuorumConfig, my_id: i64) -> Members {
 }
 
 /// Turns the mesh's news into events of the commit thread.
-fn forward_mesh_events(events: Sender<Event>) -> io::Result<Sender<MeshEvent>> {
+fn forward_mesh_events(events: Sender<Event>) -> io::Result<crossbeam_channel::Sender<MeshEvent>> {
     let (sender, receiver) = bounded(MESH_EVENTS_MAX);
     thread::Builder::new().name("mesh-events".into()).spawn(move || {
         for event in receiver {

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::boot::StorageSettings;
 use super::exit;
+use super::mailbox;
 use crate::metrics::ServerMetrics;
 use crate::pipeline::node::Event;
 use crate::storage::{StorageError, purge, snap_store};
@@ -32,7 +33,7 @@ impl Snapshots {
     pub fn start(
         settings: StorageSettings,
         purge: Option<PurgePlan>,
-        events: Sender<Event>,
+        events: mailbox::Sender<Event>,
         metrics: Arc<ServerMetrics>,
     ) -> io::Result<Self> {
         // The node asks for one snapshot at a time.
@@ -54,7 +55,7 @@ fn run(
     settings: &StorageSettings,
     plan: Option<PurgePlan>,
     jobs: &Receiver<FrozenTree>,
-    events: &Sender<Event>,
+    events: &mailbox::Sender<Event>,
     metrics: &ServerMetrics,
 ) {
     if let Err(e) = sys::lower_thread_priority() {

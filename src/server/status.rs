@@ -4,8 +4,9 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 
+use super::mailbox::Sender;
 use crate::pipeline::node::{Event, Inspection, Node, RoleReport};
 
 /// How long whoever asks waits for the commit thread.
@@ -76,11 +77,11 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam_channel::unbounded;
+    use crate::server::mailbox::{UNBOUNDED, mailbox};
 
     #[test]
     fn nobody_waits_for_a_commit_thread_that_is_gone() {
-        let (events, received) = unbounded();
+        let (events, mut received) = mailbox(UNBOUNDED);
         let status = Status::new(events, Instant::now());
         let asked = Instant::now();
         std::thread::scope(|scope| {
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn a_role_s_time_begins_with_its_mode() {
         let started = Instant::now() - Duration::from_secs(1_000);
-        let status = Status::new(unbounded().0, started);
+        let status = Status::new(mailbox(UNBOUNDED).0, started);
         let role = |mode, zab_state| RoleReport { mode, zab_state, leader: None };
         status.set_role(role("", "discovery"));
         assert!(status.uptime_ms() >= 1_000_000, "{}", status.uptime_ms());

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use super::exit;
+use super::mailbox;
 use crate::net::Clients;
 use crate::pipeline::node::{Event, Inspection};
 
@@ -30,7 +31,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    pub fn start(events: Sender<Event>, clients: Clients) -> std::io::Result<Self> {
+    pub fn start(events: mailbox::Sender<Event>, clients: Clients) -> std::io::Result<Self> {
         let (alive, ended) = bounded(0);
         let mut watched = vec![
             Watched::new("commit", BEATS, ask_commit(events.clone())),
@@ -54,11 +55,11 @@ impl Watchdog {
     }
 }
 
-fn ask_commit(events: Sender<Event>) -> impl Fn(Sender<()>) {
+fn ask_commit(events: mailbox::Sender<Event>) -> impl Fn(Sender<()>) {
     move |answer| post(&events, Event::Inspect(no_op(answer)))
 }
 
-fn ask_log(events: Sender<Event>) -> impl Fn(Sender<()>) {
+fn ask_log(events: mailbox::Sender<Event>) -> impl Fn(Sender<()>) {
     move |answer| post(&events, Event::ProbeLog(no_op(answer)))
 }
 
@@ -70,7 +71,7 @@ fn no_op(answer: Sender<()>) -> Inspection {
 
 /// A full queue is waited for, as by everybody, but for a beat only: who could not be asked has
 /// not answered. Without a commit thread the server is ending.
-fn post(events: &Sender<Event>, event: Event) {
+fn post(events: &mailbox::Sender<Event>, event: Event) {
     let _ = events.send_timeout(event, BEAT);
 }
 
