@@ -109,6 +109,14 @@ pub fn send_now(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
+/// Receives what is there without waiting, whatever the socket's mode; 0 is the stream's end.
+pub fn recv_now(socket: &impl AsRawFd, into: &mut [u8]) -> io::Result<usize> {
+    let (fd, start, len) = (socket.as_raw_fd(), into.as_mut_ptr().cast(), into.len());
+    // SAFETY: `into` is writable for its length, the descriptor open as `socket` is borrowed.
+    let received = unsafe { libc::recv(fd, start, len, libc::MSG_DONTWAIT) };
+    usize::try_from(received).map_err(|_| io::Error::last_os_error())
+}
+
 /// Blocks SIGTERM and SIGINT in this thread and all that it starts, for [`wait_for_signal`].
 pub fn block_termination_signals() -> io::Result<()> {
     // SAFETY: the set is initialised by sigemptyset before it is used.

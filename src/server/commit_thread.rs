@@ -1,14 +1,13 @@
 //! The commit thread: takes every event that waits, lets the node decide, delivers what it put
 //! out. Decides nothing itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::RecvTimeoutError;
-
+use super::arrivals::Arrivals;
 use super::exit;
-use super::mailbox::{Receiver, Sender};
+use super::mailbox::Sender;
 use super::peers::Peers;
 use super::snapshots::Snapshots;
 use super::status::Status;
@@ -33,7 +32,7 @@ pub struct CommitThread {
     /// `clientPortListenBacklog`.
     pub client_backlog: i32,
     pub view: Arc<ServerView>,
-    pub log: Sender<Vec<LogOrder>>,
+    pub log: Sender<Vec<LogOrder>, Condvar>,
     pub snapshots: Snapshots,
     pub peers: Option<Peers>,
     pub status: Arc<Status>,
@@ -45,8 +44,8 @@ impl CommitThread {
         now(self.started)
     }
 
-    /// Runs until every sender of events is gone or `Event::Stop` comes.
-    pub fn run(mut self, mut events: Receiver<Event>) {
+    /// Runs until `Event::Stop` comes.
+    pub fn run(mut self, mut arrivals: Arrivals) {
         let applied = self.db.read().tree.last_zxid();
         let mut out = Outputs::new(self.clients.io_threads(), applied);
         {
@@ -57,25 +56,19 @@ impl CommitThread {
         loop {
             let now = self.now();
             let sleep = (self.node.next_deadline() - now.mono).clamp(0, SLEEP_MS_MAX);
-            let first = match events.recv_timeout(Duration::from_millis(sleep as u64)) {
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return self.stop(),
-                Ok(event) => event,
-                Err(RecvTimeoutError::Timeout) => Event::Tick,
-            };
-            if self.take_batch(first, &mut events, &mut out) {
+            let sleep = Duration::from_millis(sleep as u64);
+            if let Err(e) = arrivals.wait(sleep, self.peers.as_ref()) {
+                exit::on_bug(&format!("the commit thread cannot wait for events: {e}"));
+            }
+            if self.take_batch(&mut arrivals, &mut out) {
                 return self.stop();
             }
             self.deliver(&mut out);
         }
     }
 
-    /// Lets the node take `first` and what else waits; true if the server is to stop.
-    fn take_batch(
-        &mut self,
-        first: Event,
-        events: &mut Receiver<Event>,
-        out: &mut Outputs,
-    ) -> bool {
+    /// Lets the node take what waits; true if the server is to stop.
+    fn take_batch(&mut self, arrivals: &mut Arrivals, out: &mut Outputs) -> bool {
         let mut stop = false;
         out.random = super::boot::random();
         let now = self.now();
@@ -83,7 +76,7 @@ impl CommitThread {
         let db = db.read();
         let cx = Cx { db: &db, now };
         let mut taken = 0;
-        for event in std::iter::once(first).chain(std::iter::from_fn(|| events.try_recv())) {
+        while let Some(event) = arrivals.next() {
             taken += match &event {
                 Event::Io(requests) => requests.len(),
                 _ => 1,

@@ -1,16 +1,20 @@
 //! One TCP link between a learner and its leader, seen from either end: a reader thread that
-//! turns bytes into packets, a writer thread that writes what the commit thread has put into the
-//! link's outbox. What the socket takes at once the commit thread writes itself: nobody need be
-//! woken for that. Decides nothing. Java: the socket halves of `LearnerHandler` and `Learner`.
+//! turns bytes into packets until the learner is synchronised (`packets.rs`), a writer thread that
+//! writes what the commit thread has put into the link's outbox. What the socket takes at once the
+//! commit thread writes itself: nobody need be woken for that. Decides nothing.
+//! Java: the socket halves of `LearnerHandler` and `Learner`.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mio::Registry;
+
 use super::background;
+use super::packets::{self, PacketReader, Steady};
 use crate::pipeline::node::{LinkCommand, LinkEvent};
 use crate::quorum::leader::LinkId;
 use crate::quorum::sync_plan::OnDisk;
@@ -18,19 +22,13 @@ use crate::storage::log_range::{self, LogRange, Wanted};
 use crate::storage::log_reader::RawTxn;
 use crate::storage::{Layout, SharedDisk, snapshot};
 use crate::sys;
-use crate::tree::{DataTree, TreeOptions};
+use crate::tree::TreeOptions;
+use crate::wire::Record;
 use crate::wire::quorum::{QuorumPacket, packet};
-use crate::wire::{DecodeError, Reader, Record};
 
 /// Bytes that may wait in a link's outbox. A peer that is this far behind is cut off: it will be
 /// synchronised anew when it comes back.
 const OUTBOX_BYTES_MAX: usize = 256 << 20;
-
-/// Bytes asked of the socket at once.
-const READ_BYTES: usize = 64 << 10;
-
-/// Bytes of a long transfer after which there is progress to be reported, when they are read.
-const PROGRESS_BYTES: usize = 64 << 10;
 
 /// More at once than this is a long transfer.
 const LONG_BYTES: usize = 1 << 20;
@@ -47,6 +45,8 @@ pub struct LinkSettings {
     pub disk: SharedDisk,
     pub layout: Layout,
     pub tree_options: TreeOptions,
+    /// The commit thread's poll, for the sockets of steady links.
+    pub poll: Arc<Registry>,
 }
 
 #[derive(Default)]
@@ -69,6 +69,8 @@ impl OutboxState {
 pub struct Link {
     outbox: Arc<(Mutex<OutboxState>, Condvar)>,
     stream: TcpStream,
+    steady: Arc<Steady>,
+    poll: Arc<Registry>,
 }
 
 fn lock(state: &Mutex<OutboxState>) -> MutexGuard<'_, OutboxState> {
@@ -87,13 +89,25 @@ impl Link {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(settings.write_timeout))?;
         let outbox = Arc::new((Mutex::new(OutboxState::default()), Condvar::new()));
-        let link = Self { outbox: Arc::clone(&outbox), stream: stream.try_clone()? };
-        let (input, output) = (stream.try_clone()?, stream);
+        let link = Self {
+            outbox: Arc::clone(&outbox),
+            stream: stream.try_clone()?,
+            steady: Arc::default(),
+            poll: Arc::clone(&settings.poll),
+        };
+        let mut input = PacketReader::new(stream.try_clone()?, settings.max_record);
+        let (output, steady) = (stream, Arc::clone(&link.steady));
         let (reader_settings, reader_report) = (settings.clone(), report.clone());
         thread::Builder::new().name(format!("link-{id}-read")).spawn(move || {
             up();
-            let reason = read_loop(id, input, &reader_settings, &reader_report);
-            reader_report(id, LinkEvent::Closed { reason });
+            let read = packets::read_until_steady(id, &mut input, &reader_settings, &reader_report);
+            let handed_over = read.and_then(|()| {
+                let begun = steady.begin(id, input, &reader_settings.poll);
+                begun.map_err(|e| format!("cannot be polled: {e}"))
+            });
+            if let Err(reason) = handed_over {
+                reader_report(id, LinkEvent::Closed { reason });
+            }
         })?;
         thread::Builder::new().name(format!("link-{id}-write")).spawn(move || {
             let mut writer = Writer { id, output, settings, report };
@@ -141,6 +155,12 @@ impl Link {
     pub fn close(&self) {
         lock(&self.outbox.0).closed = true;
         self.outbox.1.notify_one();
+        self.steady.close(&self.poll);
+    }
+
+    /// See [`Steady::read`].
+    pub fn read(&self, closing: bool, report: impl FnMut(LinkEvent)) -> bool {
+        self.steady.read(closing, &self.poll, report)
     }
 }
 
@@ -253,7 +273,7 @@ impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
 }
 
 /// Tells the log now and then how far a long transfer has come.
-struct Told {
+pub struct Told {
     id: LinkId,
     what: &'static str,
     bytes: usize,
@@ -261,11 +281,11 @@ struct Told {
 }
 
 impl Told {
-    fn new(id: LinkId, what: &'static str) -> Self {
+    pub fn new(id: LinkId, what: &'static str) -> Self {
         Self { id, what, bytes: 0, next: Instant::now() + TOLD_EVERY }
     }
 
-    fn add(&mut self, bytes: usize) {
+    pub fn add(&mut self, bytes: usize) {
         self.bytes += bytes;
         if Instant::now() >= self.next {
             log::info!("link {}: {} MB {} so far", self.id, self.bytes >> 20, self.what);
@@ -294,130 +314,4 @@ impl<F: Fn(LinkId, LinkEvent)> Write for Progressing<'_, F> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Counts what is read off a long transfer and reports progress.
-struct ProgressReader<'a, R, F> {
-    id: LinkId,
-    input: &'a mut R,
-    report: &'a F,
-    unreported: usize,
-    told: Told,
-}
-
-impl<R: Read, F: Fn(LinkId, LinkEvent)> Read for ProgressReader<'_, R, F> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(buf)?;
-        self.unreported += n;
-        if self.unreported >= PROGRESS_BYTES {
-            self.told.add(std::mem::take(&mut self.unreported));
-            (self.report)(self.id, LinkEvent::Progress);
-        }
-        Ok(n)
-    }
-}
-
-/// Packets as they arrive: complete ones only, so that nobody waits for half of the next.
-struct PacketReader {
-    input: TcpStream,
-    buf: Vec<u8>,
-    start: usize,
-    max_record: usize,
-}
-
-impl PacketReader {
-    /// The next packet if all of it is here.
-    fn buffered(&mut self) -> io::Result<Option<QuorumPacket>> {
-        let mut reader = Reader::new(&self.buf[self.start..]);
-        match QuorumPacket::read(&mut reader) {
-            Ok(packet) => {
-                self.start = self.buf.len() - reader.rest().len();
-                Ok(Some(packet))
-            }
-            Err(DecodeError::Truncated { needed, .. }) if needed <= self.max_record => Ok(None),
-            Err(e) => Err(io::Error::new(io::ErrorKind::InvalidData, e)),
-        }
-    }
-
-    /// Waits for more bytes.
-    fn fill(&mut self) -> io::Result<()> {
-        self.buf.drain(..self.start);
-        self.start = 0;
-        let old = self.buf.len();
-        self.buf.resize(old + READ_BYTES, 0);
-        let n = self.input.read(&mut self.buf[old..])?;
-        self.buf.truncate(old + n);
-        if n == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
-    }
-}
-
-/// What is buffered first. A snapshot is asked for in pieces of a few bytes: what comes with them
-/// is taken off the stream at once.
-impl Read for PacketReader {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.buf.len() {
-            self.fill()?;
-        }
-        let buffered = &self.buf[self.start..];
-        let n = buffered.len().min(out.len());
-        out[..n].copy_from_slice(&buffered[..n]);
-        self.start += n;
-        Ok(n)
-    }
-}
-
-/// Reads until the link ends; returns why it did.
-fn read_loop(
-    id: LinkId,
-    input: TcpStream,
-    settings: &LinkSettings,
-    report: &(impl Fn(LinkId, LinkEvent) + Sync),
-) -> String {
-    let max_record = settings.max_record;
-    let mut input = PacketReader { input, buf: Vec::new(), start: 0, max_record };
-    loop {
-        match read_batch(id, &mut input, settings, report).and_then(|()| input.fill()) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                return "the peer closed it".into();
-            }
-            Err(e) => return e.to_string(),
-        }
-    }
-}
-
-/// Hands over every packet that is here.
-fn read_batch(
-    id: LinkId,
-    input: &mut PacketReader,
-    settings: &LinkSettings,
-    report: &(impl Fn(LinkId, LinkEvent) + Sync),
-) -> io::Result<()> {
-    let mut packets = Vec::new();
-    while let Some(packet) = input.buffered()? {
-        if packet.kind == packet::SNAP {
-            report(id, LinkEvent::Packets(std::mem::take(&mut packets)));
-            let tree = read_snapshot(id, packet.zxid, input, settings, report)?;
-            report(id, LinkEvent::Snapshot { zxid: packet.zxid, tree });
-        } else {
-            packets.push(packet);
-        }
-    }
-    if !packets.is_empty() {
-        report(id, LinkEvent::Packets(packets));
-    }
-    Ok(())
-}
-
-fn read_snapshot(
-    id: LinkId,
-    zxid: i64,
-    input: &mut (impl Read + Send),
-    settings: &LinkSettings,
-    report: &(impl Fn(LinkId, LinkEvent) + Sync),
-) -> io::Result<Box<DataTree>> {
-    let told = Told::new(id, "of the leader's snapshot are here");
-    let mut input = ProgressReader { id, input, report, unreported: 0, told };
-    let read = || snapshot::read_stream(&mut input, zxid, settings.tree_options);
-    background::run("snapshot-link", read)?.map(Box::new)
 }

@@ -2,7 +2,7 @@
 //! ends the process: nothing may be acknowledged that is not durable, and nobody can know what a
 //! failed fsync has lost. Java: `SyncRequestProcessor`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub fn start(
     members: Option<MemberFiles>,
     last_zxid: i64,
     slow: Duration,
-    mut orders: Receiver<Vec<LogOrder>>,
+    mut orders: Receiver<Vec<LogOrder>, Condvar>,
     events: Sender<Event>,
     metrics: Arc<ServerMetrics>,
 ) -> std::io::Result<JoinHandle<()>> {
@@ -40,7 +40,7 @@ struct LogThread {
 }
 
 impl LogThread {
-    fn run(&mut self, orders: &mut Receiver<Vec<LogOrder>>) {
+    fn run(&mut self, orders: &mut Receiver<Vec<LogOrder>, Condvar>) {
         while let Ok(mut batch) = orders.recv() {
             // Whatever came while the disk was busy goes with one fsync.
             while let Some(more) = orders.try_recv() {

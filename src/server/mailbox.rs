@@ -1,5 +1,6 @@
-//! A queue of many senders and one receiver, who sleeps at once when there is nothing for it.
-//! Otherwise it behaves, and reports errors, like a channel of crossbeam's.
+//! A queue of many senders and one receiver, who sleeps at once when there is nothing for it: on
+//! a condition variable, or in a poll of its own together with its sockets. Errors are those of
+//! crossbeam's channels.
 //!
 //! A channel's receiver first spins and yields, in the hope of being spared the sleep. A request
 //! goes through several threads, one after the other, and each that has done its part has nothing
@@ -10,10 +11,31 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, SendTimeoutError};
+use crossbeam_channel::{RecvError, SendError, SendTimeoutError};
+use mio::Waker;
 
 /// No bound.
 pub const UNBOUNDED: usize = usize::MAX;
+
+/// Wakes the receiver.
+pub trait Bell {
+    fn ring(&self);
+}
+
+impl Bell for Condvar {
+    fn ring(&self) {
+        self.notify_one();
+    }
+}
+
+impl Bell for Waker {
+    fn ring(&self) {
+        // It needs no memory: only a descriptor that is not open could make it fail.
+        if let Err(e) = self.wake() {
+            log::error!("cannot wake a thread: {e}");
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Letters<T> {
@@ -26,14 +48,14 @@ struct Letters<T> {
 }
 
 #[derive(Debug)]
-struct Shared<T> {
+struct Shared<T, B> {
     letters: Mutex<Letters<T>>,
-    posted: Condvar,
+    bell: B,
     taken: Condvar,
     max: usize,
 }
 
-impl<T> Shared<T> {
+impl<T, B> Shared<T, B> {
     fn lock(&self) -> MutexGuard<'_, Letters<T>> {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,18 +71,18 @@ impl<T> Shared<T> {
 
 /// Who may post.
 #[derive(Debug)]
-pub struct Sender<T>(Arc<Shared<T>>);
+pub struct Sender<T, B: Bell = Waker>(Arc<Shared<T, B>>);
 
 /// Who takes.
 #[derive(Debug)]
-pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
+pub struct Receiver<T, B: Bell = Waker> {
+    shared: Arc<Shared<T, B>>,
     /// Taken all at once, given out one by one.
     taken: VecDeque<T>,
 }
 
 /// A mailbox in which at most `max` letters wait; who posts more waits, too.
-pub fn mailbox<T>(max: usize) -> (Sender<T>, Receiver<T>) {
+pub fn mailbox<T, B: Bell>(max: usize, bell: B) -> (Sender<T, B>, Receiver<T, B>) {
     let letters = Letters {
         waiting: VecDeque::new(),
         senders: 1,
@@ -68,16 +90,12 @@ pub fn mailbox<T>(max: usize) -> (Sender<T>, Receiver<T>) {
         receiver_asleep: false,
         receiver_gone: false,
     };
-    let shared = Arc::new(Shared {
-        letters: Mutex::new(letters),
-        posted: Condvar::new(),
-        taken: Condvar::new(),
-        max,
-    });
+    let shared = Shared { letters: Mutex::new(letters), bell, taken: Condvar::new(), max };
+    let shared = Arc::new(shared);
     (Sender(Arc::clone(&shared)), Receiver { shared, taken: VecDeque::new() })
 }
 
-impl<T> Sender<T> {
+impl<T, B: Bell> Sender<T, B> {
     /// Fails when the receiver is gone.
     pub fn send(&self, letter: T) -> Result<(), SendError<T>> {
         self.post(letter, None).map_err(|e| SendError(e.into_inner()))
@@ -106,43 +124,32 @@ impl<T> Sender<T> {
         let wake = std::mem::take(&mut letters.receiver_asleep);
         drop(letters);
         if wake {
-            self.0.posted.notify_one();
+            self.0.bell.ring();
         }
         Ok(())
     }
 }
 
-impl<T> Clone for Sender<T> {
+impl<T, B: Bell> Clone for Sender<T, B> {
     fn clone(&self) -> Self {
         self.0.lock().senders += 1;
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> Drop for Sender<T> {
+impl<T, B: Bell> Drop for Sender<T, B> {
     fn drop(&mut self) {
         let mut letters = self.0.lock();
         letters.senders -= 1;
-        if letters.senders == 0 {
-            drop(letters);
-            self.0.posted.notify_one();
+        let last = letters.senders == 0;
+        drop(letters);
+        if last {
+            self.0.bell.ring();
         }
     }
 }
 
-impl<T> Receiver<T> {
-    /// Fails when no sender is left and everything has been taken.
-    pub fn recv(&mut self) -> Result<T, RecvError> {
-        self.take(None).map_err(|_| RecvError)
-    }
-
-    pub fn recv_timeout(&mut self, patience: Duration) -> Result<T, RecvTimeoutError> {
-        match self.try_recv() {
-            Some(letter) => Ok(letter),
-            None => self.take(Some(Instant::now() + patience)),
-        }
-    }
-
+impl<T, B: Bell> Receiver<T, B> {
     /// What waits already.
     pub fn try_recv(&mut self) -> Option<T> {
         if self.taken.is_empty() {
@@ -150,8 +157,11 @@ impl<T> Receiver<T> {
         }
         self.taken.pop_front()
     }
+}
 
-    fn take(&mut self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+impl<T> Receiver<T, Condvar> {
+    /// Fails when no sender is left and everything has been taken.
+    pub fn recv(&mut self) -> Result<T, RecvError> {
         let Self { shared, taken } = self;
         let mut letters = shared.lock();
         loop {
@@ -162,20 +172,38 @@ impl<T> Receiver<T> {
                 return Ok(letter);
             }
             if letters.senders == 0 {
-                return Err(RecvTimeoutError::Disconnected);
+                return Err(RecvError);
             }
             letters.receiver_asleep = true;
-            let (guard, late) = wait(&shared.posted, letters, deadline);
-            letters = guard;
+            letters = shared.bell.wait(letters).unwrap_or_else(PoisonError::into_inner);
             letters.receiver_asleep = false;
-            if late && letters.waiting.is_empty() {
-                return Err(RecvTimeoutError::Timeout);
-            }
         }
     }
 }
 
-impl<T> Drop for Receiver<T> {
+impl<T> Receiver<T, Waker> {
+    /// To be called before sleeping in the poll that the waker belongs to; false when there is a
+    /// letter already.
+    pub fn may_sleep(&self) -> bool {
+        let mut letters = self.shared.lock();
+        letters.receiver_asleep = self.taken.is_empty() && letters.waiting.is_empty();
+        letters.receiver_asleep
+    }
+
+    /// As for a sender; what was taken and not given out yet does not count.
+    pub fn is_full(&self) -> bool {
+        self.shared.lock().waiting.len() >= self.shared.max
+    }
+
+    /// Puts a letter that came another way behind those that have been posted.
+    pub fn put(&mut self, letter: T) {
+        let mut letters = self.shared.lock();
+        letters.receiver_asleep = false;
+        letters.waiting.push_back(letter);
+    }
+}
+
+impl<T, B: Bell> Drop for Receiver<T, B> {
     /// What nobody will take is dropped with it: someone may wait for an answer.
     fn drop(&mut self) {
         let mut letters = self.shared.lock();
@@ -204,13 +232,12 @@ fn wait<'a, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mio::{Events, Poll, Token};
     use std::thread;
-
-    const LONG: Duration = Duration::from_secs(20);
 
     #[test]
     fn each_sender_s_letters_come_in_its_order_however_full_it_is() {
-        let (sender, mut receiver) = mailbox(3);
+        let (sender, mut receiver) = mailbox(3, Condvar::new());
         thread::scope(|scope| {
             for who in 0..4 {
                 let sender = sender.clone();
@@ -230,32 +257,52 @@ mod tests {
 
     #[test]
     fn a_sleeping_receiver_is_woken_by_a_letter_and_by_the_last_sender_s_end() {
-        let (sender, mut receiver) = mailbox(UNBOUNDED);
+        let (sender, mut receiver) = mailbox(UNBOUNDED, Condvar::new());
         thread::scope(|scope| {
-            let receives = scope.spawn(move || {
-                (receiver.recv_timeout(LONG), receiver.recv_timeout(LONG), receiver.recv())
-            });
+            let receives = scope.spawn(move || (receiver.recv(), receiver.recv()));
+            while !sender.0.lock().receiver_asleep {
+                thread::yield_now();
+            }
             sender.send(1).expect("the receiver is there");
             drop(sender);
-            let end = Err(RecvTimeoutError::Disconnected);
-            assert_eq!(receives.join().expect("no panic"), (Ok(1), end, Err(RecvError)));
+            assert_eq!(receives.join().expect("no panic"), (Ok(1), Err(RecvError)));
         });
     }
 
     #[test]
-    fn nobody_waits_longer_than_told() {
-        let (sender, mut receiver) = mailbox(1);
-        let short = Duration::from_millis(1);
-        assert_eq!(receiver.recv_timeout(short), Err(RecvTimeoutError::Timeout));
+    fn who_sleeps_in_a_poll_is_woken_once_and_finds_everything_in_order() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), Token(7)).unwrap();
+        let (sender, mut receiver) = mailbox(UNBOUNDED, waker);
+        let mut events = Events::with_capacity(8);
+        let mut woken = |ms| {
+            poll.poll(&mut events, Some(Duration::from_millis(ms))).unwrap();
+            events.iter().count()
+        };
+        sender.send(1).unwrap();
+        assert_eq!(woken(0), 0, "nobody sleeps, nobody is woken");
+        assert!(!receiver.may_sleep());
+        assert_eq!((receiver.try_recv(), receiver.try_recv()), (Some(1), None));
+        assert!(receiver.may_sleep());
+        sender.send(2).unwrap();
+        sender.send(3).unwrap();
+        assert_eq!(woken(5_000), 1);
+        receiver.put(4);
+        assert_eq!(std::iter::from_fn(|| receiver.try_recv()).collect::<Vec<_>>(), [2, 3, 4]);
+    }
+
+    #[test]
+    fn nobody_waits_for_room_longer_than_told() {
+        let (sender, mut receiver) = mailbox(1, Condvar::new());
         sender.send(1).expect("there is room");
+        let short = Duration::from_millis(1);
         assert_eq!(sender.send_timeout(2, short), Err(SendTimeoutError::Timeout(2)));
-        assert_eq!(receiver.recv_timeout(short), Ok(1));
-        assert_eq!(receiver.try_recv(), None);
+        assert_eq!((receiver.try_recv(), receiver.try_recv()), (Some(1), None));
     }
 
     #[test]
     fn a_receiver_that_goes_frees_who_waits_and_drops_what_waits() {
-        let (sender, receiver) = mailbox(1);
+        let (sender, receiver) = mailbox(1, Condvar::new());
         let letter = Arc::new(());
         sender.send(Arc::clone(&letter)).expect("there is room");
         thread::scope(|scope| {

@@ -2,6 +2,7 @@
 //! recover, open the front end, start the threads, wait for a signal, end in good order.
 //! Java: `QuorumPeerMain`, `ZooKeeperServerMain`.
 
+mod arrivals;
 mod background;
 pub mod boot;
 mod commit_thread;
@@ -13,6 +14,7 @@ pub mod logging;
 mod mailbox;
 pub mod mesh;
 mod oracle;
+mod packets;
 mod peers;
 mod snapshots;
 mod sockets;
@@ -22,7 +24,7 @@ mod watchdog;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,17 +37,15 @@ use crate::pipeline::node::{Event, Node};
 use crate::storage::recovery::RecoveryStats;
 use crate::sys;
 use crate::tree::{Db, Seed, Watches};
+use arrivals::Arrivals;
 use boot::StorageSettings;
 use commit_thread::CommitThread;
 use link::LinkSettings;
-use mailbox::{Receiver, Sender, UNBOUNDED, mailbox};
+use mailbox::{Sender, UNBOUNDED, mailbox};
 use peers::Peers;
 use snapshots::{PurgePlan, Snapshots};
 use status::Status;
 use watchdog::Watchdog;
-
-/// Batches of events that may wait for the commit thread; who sends more waits.
-const EVENTS_MAX: usize = 4_096;
 
 /// Why a server could not start, and with which code the process ends.
 struct Failure {
@@ -134,7 +134,7 @@ impl Server {
         count_recovery(&stats, &metrics.shard());
         let watches = Watches::new(Seed(boot::random(), boot::random()));
         let db = Arc::new(Db::new(tree, watches));
-        let (events, received) = mailbox(EVENTS_MAX);
+        let (events, arrivals) = Arrivals::new().map_err(unexpected)?;
         let status = Arc::new(Status::new(events.clone(), started));
         let view =
             Arc::new(ServerView::new(config.min_session_timeout_ms, config.max_session_timeout_ms));
@@ -153,7 +153,7 @@ impl Server {
         // Without a bound of its own: the log thread reports into the commit thread's queue, so
         // neither may wait for the other. What can be in it is bounded by what clients may have
         // unanswered, and by what a leader lets its learners have unacknowledged.
-        let (orders, ordered) = mailbox(UNBOUNDED);
+        let (orders, ordered) = mailbox(UNBOUNDED, Condvar::new());
         let slow = Duration::from_millis(config.fsync_warning_threshold_ms.max(0) as u64);
         let log = log_thread::start(
             storage.clone(),
@@ -170,7 +170,7 @@ impl Server {
             .map_err(unexpected)?;
         let settings = boot::node_settings(&config, auth, net.clients().io_threads());
         let node = Node::new(settings, metrics.shard(), policy, boot, commit_thread::now(started));
-        let peers = config.distributed.then(|| start_peers(&config, &storage, &events));
+        let peers = config.distributed.then(|| start_peers(&config, &storage, &events, &arrivals));
         let peers = peers.transpose().map_err(unexpected)?;
         let commit = CommitThread {
             node,
@@ -185,7 +185,7 @@ impl Server {
             status,
             started,
         };
-        let commit = spawn_commit_thread(commit, received).map_err(unexpected)?;
+        let commit = spawn_commit_thread(commit, arrivals).map_err(unexpected)?;
         let watchdog =
             Watchdog::start(events.clone(), net.clients().clone()).map_err(unexpected)?;
         Ok(Self { db, net, events, commit, log, watchdog })
@@ -214,9 +214,9 @@ fn count_recovery(stats: &RecoveryStats, metrics: &ServerMetrics) {
 
 fn spawn_commit_thread(
     commit: CommitThread,
-    events: Receiver<Event>,
+    arrivals: Arrivals,
 ) -> io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name("commit".into()).spawn(move || commit.run(events))
+    thread::Builder::new().name("commit".into()).spawn(move || commit.run(arrivals))
 }
 
 /// What the client front end is opened with.
@@ -300,6 +300,7 @@ fn start_peers(
     config: &Config,
     storage: &StorageSettings,
     events: &Sender<Event>,
+    arrivals: &Arrivals,
 ) -> io::Result<Peers> {
     if let Some(path) = &config.oracle_path {
         oracle::start(path.clone(), events.clone())?;
@@ -311,6 +312,7 @@ fn start_peers(
         disk: Arc::clone(&storage.disk),
         layout: storage.layout.clone(),
         tree_options: storage.recovery.tree,
+        poll: Arc::new(arrivals.registry()?),
     };
     Peers::start(config, settings, events.clone())
 }

@@ -22,8 +22,9 @@ use crate::config::{Address, Config, PeerAddress, QuorumConfig, WILDCARD};
 use crate::pipeline::node::{Command, Event, LearnerPort, LinkCommand};
 use crate::quorum::leader::LinkId;
 
-/// Links that learners have opened are numbered from here on; those to a leader by the node.
-const FIRST_LEARNER_LINK: LinkId = 1 << 32;
+/// Links that learners have opened are numbered from here on; those to a leader by the node. The
+/// numbers are tokens of a poll, too, so 32 bits have to do on some machines.
+const FIRST_LEARNER_LINK: LinkId = 1 << 30;
 
 /// Waits between two tries to reach the leader, who may not listen yet: doubling, ms.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 5..=100;
@@ -112,6 +113,12 @@ impl Peers {
             }
             link.send(command);
         }
+    }
+
+    /// Hands what has come in over a steady link to `put`, without waiting; see [`Link::read`].
+    pub fn read(&self, id: LinkId, closing: bool, mut put: impl FnMut(Event)) -> bool {
+        let Some(link) = lock(&self.shared.links).get(&id).cloned() else { return true };
+        link.read(closing, |event| put(Event::Link { link: id, event }))
     }
 
     pub fn carry_out(&mut self, command: Command) {
