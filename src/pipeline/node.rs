@@ -402,6 +402,9 @@ impl Node {
         if std::mem::take(&mut self.flush_wanted) {
             let token = self.take_token();
             out.log.push(LogOrder::Do(LogCommand::Flush(token)));
+            if let Role::Following(following) = &mut self.role {
+                following.acknowledge_when_logged(out);
+            }
         }
     }
 

@@ -145,7 +145,7 @@ pub struct LearnerCore {
     appended: i64,
     /// Commits received up to here; applied as soon as the tree is ready.
     committed: i64,
-    /// Proposals from here on want an ACK each.
+    /// Proposals behind this one want an ACK each.
     ack_from: i64,
     /// Everything up to this zxid is durable.
     durable: i64,
@@ -521,25 +521,25 @@ impl LearnerCore {
 
     // ---- broadcast -------------------------------------------------------------------------
 
-    /// The log has made everything up to `zxid` durable: acknowledge, one ACK a proposal.
+    /// The log has made everything up to `zxid` durable.
     pub fn logged(&mut self, zxid: i64, out: &mut Vec<LearnerOutput>) {
         self.durable = self.durable.max(zxid);
-        let acknowledges = matches!(self.phase, Phase::AwaitsUpToDate | Phase::Serving);
-        if !acknowledges || self.settings.observer {
-            return;
-        }
-        // Java's leader wants each proposal acknowledged by itself.
-        let first = self.ack_from + 1;
-        for z in self.unacknowledged(first, self.durable) {
-            out.push(LearnerOutput::Send(QuorumPacket::bare(packet::ACK, z)));
-            self.ack_from = z;
-        }
+        out.extend(self.acknowledge(self.durable).map(LearnerOutput::Send));
     }
 
-    /// Zxids of this epoch's proposals in a range: contiguous by [`Self::check_contiguous`].
-    fn unacknowledged(&self, first: i64, last: i64) -> impl Iterator<Item = i64> + use<> {
-        let start = first.max(epoch_start(self.epoch) + 1);
-        start..=last
+    /// The ACKs of all that has been appended, for who sends them as soon as it is durable.
+    pub fn acknowledge_appended(&mut self) -> impl Iterator<Item = QuorumPacket> + use<> {
+        self.acknowledge(self.appended)
+    }
+
+    /// An ACK for each proposal of this epoch up to `upto` that has had none, as Java's leader
+    /// wants it. They are contiguous by [`Self::check_contiguous`].
+    fn acknowledge(&mut self, upto: i64) -> impl Iterator<Item = QuorumPacket> + use<> {
+        let acknowledges = matches!(self.phase, Phase::AwaitsUpToDate | Phase::Serving);
+        let first = (self.ack_from + 1).max(epoch_start(self.epoch) + 1);
+        let last = if acknowledges && !self.settings.observer { upto } else { self.ack_from };
+        self.ack_from = self.ack_from.max(last);
+        (first..=last).map(|zxid| QuorumPacket::bare(packet::ACK, zxid))
     }
 
     /// Passes a client's request on to the leader.

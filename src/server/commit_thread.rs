@@ -1,19 +1,19 @@
 //! The commit thread: takes every event that waits, lets the node decide, delivers what it put
 //! out. Decides nothing itself.
 
-use std::sync::{Arc, Condvar};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::arrivals::Arrivals;
 use super::exit;
-use super::mailbox::Sender;
+use super::log_thread::Orders;
 use super::peers::Peers;
 use super::snapshots::Snapshots;
 use super::status::Status;
 use crate::config::Address;
 use crate::net::{Clients, Door, ServerView, Serving};
-use crate::pipeline::node::{Command, Cx, Event, LogOrder, Node, Now, Outputs};
+use crate::pipeline::node::{Command, Cx, Event, Node, Now, Outputs};
 use crate::tree::Db;
 
 /// What is taken before outputs are delivered: so many events, or requests if an event brings
@@ -32,7 +32,7 @@ pub struct CommitThread {
     /// `clientPortListenBacklog`.
     pub client_backlog: i32,
     pub view: Arc<ServerView>,
-    pub log: Sender<Vec<LogOrder>, Condvar>,
+    pub log: Orders,
     pub snapshots: Snapshots,
     pub peers: Option<Peers>,
     pub status: Arc<Status>,

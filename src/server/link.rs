@@ -65,7 +65,7 @@ impl OutboxState {
     }
 }
 
-/// The commit thread's end of a link.
+/// One end of a link, for those who send.
 pub struct Link {
     outbox: Arc<(Mutex<OutboxState>, Condvar)>,
     stream: TcpStream,
@@ -122,10 +122,11 @@ impl Link {
     }
 
     /// Sends something: at once as far as the socket takes it, else behind what waits already. A
-    /// link whose outbox is full is closed. For the commit thread alone: nobody else queues.
+    /// link whose outbox is full is closed.
     pub fn send(&self, mut item: LinkCommand) {
+        let mut state = lock(&self.outbox.0);
         if let LinkCommand::Bytes(bytes) = &mut item
-            && lock(&self.outbox.0).is_idle()
+            && state.is_idle()
         {
             // A broken socket is the writer's to find out.
             let taken = sys::send_now(&self.stream, bytes).unwrap_or(0);
@@ -134,7 +135,6 @@ impl Link {
             }
             bytes.drain(..taken);
         }
-        let mut state = lock(&self.outbox.0);
         if state.closed {
             return;
         }

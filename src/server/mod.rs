@@ -24,7 +24,7 @@ mod watchdog;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use std::sync::{Arc, Condvar};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,9 @@ use arrivals::Arrivals;
 use boot::StorageSettings;
 use commit_thread::CommitThread;
 use link::LinkSettings;
-use mailbox::{Sender, UNBOUNDED, mailbox};
-use peers::Peers;
+use log_thread::Reports;
+use mailbox::Sender;
+use peers::{Links, Peers};
 use snapshots::{PurgePlan, Snapshots};
 use status::Status;
 use watchdog::Watchdog;
@@ -150,27 +151,22 @@ impl Server {
 
         let members = config.distributed.then(|| boot::member_files(&config)).transpose();
         let members = members.map_err(|e| Failure::new(exit::INVALID_INVOCATION, e))?;
-        // Without a bound of its own: the log thread reports into the commit thread's queue, so
-        // neither may wait for the other. What can be in it is bounded by what clients may have
-        // unanswered, and by what a leader lets its learners have unacknowledged.
-        let (orders, ordered) = mailbox(UNBOUNDED, Condvar::new());
-        let slow = Duration::from_millis(config.fsync_warning_threshold_ms.max(0) as u64);
-        let log = log_thread::start(
-            storage.clone(),
-            members,
-            last_logged,
-            slow,
-            ordered,
-            events.clone(),
-            metrics.shard(),
-        )
-        .map_err(unexpected)?;
+        let links = Links::default();
+        let reports = Reports {
+            events: events.clone(),
+            links: links.clone(),
+            metrics: metrics.shard(),
+            slow: Duration::from_millis(config.fsync_warning_threshold_ms.max(0) as u64),
+        };
+        let (orders, log) = log_thread::start(storage.clone(), members, last_logged, reports)
+            .map_err(unexpected)?;
         let purge = purge_plan(&config);
         let snapshots = Snapshots::start(storage.clone(), purge, events.clone(), metrics.shard())
             .map_err(unexpected)?;
         let settings = boot::node_settings(&config, auth, net.clients().io_threads());
         let node = Node::new(settings, metrics.shard(), policy, boot, commit_thread::now(started));
-        let peers = config.distributed.then(|| start_peers(&config, &storage, &events, &arrivals));
+        let peers =
+            config.distributed.then(|| start_peers(&config, &storage, links, &events, &arrivals));
         let peers = peers.transpose().map_err(unexpected)?;
         let commit = CommitThread {
             node,
@@ -299,6 +295,7 @@ fn purge_plan(config: &Config) -> Option<PurgePlan> {
 fn start_peers(
     config: &Config,
     storage: &StorageSettings,
+    links: Links,
     events: &Sender<Event>,
     arrivals: &Arrivals,
 ) -> io::Result<Peers> {
@@ -314,5 +311,5 @@ fn start_peers(
         tree_options: storage.recovery.tree,
         poll: Arc::new(arrivals.registry()?),
     };
-    Peers::start(config, settings, events.clone())
+    Peers::start(config, settings, links, events.clone())
 }

@@ -35,10 +35,19 @@ const BIND_PAUSE: Duration = Duration::from_millis(100);
 /// Votes and link news that may wait for the commit thread.
 const MESH_EVENTS_MAX: usize = 1_000;
 
-type Links = Arc<Mutex<HashMap<LinkId, Arc<Link>>>>;
+/// The links there are; the commit thread makes and ends them.
+#[derive(Clone, Default)]
+pub struct Links(Arc<Mutex<HashMap<LinkId, Arc<Link>>>>);
 
-fn lock(links: &Links) -> MutexGuard<'_, HashMap<LinkId, Arc<Link>>> {
-    links.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+impl Links {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LinkId, Arc<Link>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` once it is closed.
+    pub fn get(&self, id: LinkId) -> Option<Arc<Link>> {
+        self.lock().get(&id).cloned()
+    }
 }
 
 /// What every link of this server needs.
@@ -66,6 +75,7 @@ impl Peers {
     pub fn start(
         config: &Config,
         settings: LinkSettings,
+        links: Links,
         events: Sender<Event>,
     ) -> io::Result<Self> {
         let my_id = config.server_id.unwrap_or_default();
@@ -90,7 +100,7 @@ impl Peers {
             shared: Shared {
                 settings,
                 events,
-                links: Links::default(),
+                links,
                 patience: Duration::from_millis((tick * limit).min(2_000)),
             },
             my_id,
@@ -104,11 +114,11 @@ impl Peers {
 
     /// Hands commands to a link, in order.
     pub fn deliver(&mut self, id: LinkId, commands: Vec<LinkCommand>) {
-        let Some(link) = lock(&self.shared.links).get(&id).cloned() else { return };
+        let Some(link) = self.shared.links.get(id) else { return };
         for command in commands {
             if matches!(command, LinkCommand::Close) {
                 link.close();
-                lock(&self.shared.links).remove(&id);
+                self.shared.links.lock().remove(&id);
                 return;
             }
             link.send(command);
@@ -117,7 +127,7 @@ impl Peers {
 
     /// Hands what has come in over a steady link to `put`, without waiting; see [`Link::read`].
     pub fn read(&self, id: LinkId, closing: bool, mut put: impl FnMut(Event)) -> bool {
-        let Some(link) = lock(&self.shared.links).get(&id).cloned() else { return true };
+        let Some(link) = self.shared.links.get(id) else { return true };
         link.read(closing, |event| put(Event::Link { link: id, event }))
     }
 
@@ -143,7 +153,7 @@ impl Peers {
     pub fn stop(self) {
         self.mesh.stop();
         drop(self.acceptors);
-        lock(&self.shared.links).values().for_each(|link| link.close());
+        self.shared.links.lock().values().for_each(|link| link.close());
     }
 
     /// A server that leaves the ensemble keeps its addresses: it may come back.
@@ -239,7 +249,7 @@ impl Shared {
             let _ = first.send(up);
         };
         // Held until the link can be found: its first event may be answered at once.
-        let mut links = lock(&self.links);
+        let mut links = self.links.lock();
         let link = Link::start(id, stream, self.settings.clone(), up, report)?;
         links.insert(id, Arc::new(link));
         Ok(())

@@ -505,10 +505,19 @@ impl World {
             return;
         }
         let mut commands = Vec::new();
+        let mut packets = Vec::new();
+        let mut told = false;
         let mut reload = false;
         while commands.len() < most as usize && !reload {
             match p.orders.pop_front() {
-                Some(LogOrder::Do(command)) => commands.push(command),
+                Some(LogOrder::Do(command)) => {
+                    commands.push(command);
+                    told = false;
+                }
+                Some(LogOrder::Send { link, bytes }) => {
+                    packets.push((link, bytes));
+                    told = true;
+                }
                 Some(LogOrder::Reload) => reload = true,
                 None => break,
             }
@@ -521,8 +530,13 @@ impl World {
             LogEvent::Durable(token) => Some(*token),
             _ => None,
         });
+        for (link, bytes) in packets {
+            self.after(delay, Action::Send { s, inc, link, bytes });
+        }
         if let Some(token) = done {
-            self.after(delay, Action::Post { s, inc, event: Event::LogDone { token } });
+            // What packets tell of the node hears with whatever comes next.
+            let later = if told { self.rng.range(0, 50 * MS) } else { 0 };
+            self.after(delay + later, Action::Post { s, inc, event: Event::LogDone { token } });
         }
         if reload {
             self.coverage.reloads += 1;
@@ -535,6 +549,12 @@ impl World {
             }
         }
         self.after(delay + 2, Action::Log { s, inc });
+    }
+
+    pub fn send(&mut self, s: usize, inc: u64, link: LinkId, bytes: Vec<u8>) {
+        if self.servers[s].process(inc).is_some() {
+            self.link_command(s, link, LinkCommand::Bytes(bytes));
+        }
     }
 
     pub fn snapshot_thread(&mut self, s: usize, inc: u64) {
@@ -596,6 +616,7 @@ fn brief(event: &Event) -> String {
 fn brief_order(order: &LogOrder) -> String {
     match order {
         LogOrder::Reload => "reload".into(),
+        LogOrder::Send { link, bytes } => format!("send link {link}: {} bytes", bytes.len()),
         LogOrder::Do(LogCommand::Append { zxid, .. }) => format!("append {zxid:#x}"),
         LogOrder::Do(LogCommand::InstallSnapshot { tree, token }) => {
             format!("install {:#x}, token {token}", tree.last_zxid())

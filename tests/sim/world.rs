@@ -45,6 +45,13 @@ pub enum Action {
         inc: u64,
         event: Event,
     },
+    /// A server's log thread sends packets.
+    Send {
+        s: usize,
+        inc: u64,
+        link: LinkId,
+        bytes: Vec<u8>,
+    },
     /// The next items of one direction of a link arrive.
     Flow {
         wire: u64,
@@ -219,6 +226,7 @@ impl World {
             Action::Log { s, inc } => self.log_thread(s, inc),
             Action::Snapshot { s, inc } => self.snapshot_thread(s, inc),
             Action::Post { s, inc, event } => self.post(s, inc, event),
+            Action::Send { s, inc, link, bytes } => self.send(s, inc, link, bytes),
             Action::Flow { wire, dir } => self.flow(wire, dir),
             Action::Connect { s, inc, link, to, port, until } => {
                 self.try_connect(s, inc, link, (to, port), until);

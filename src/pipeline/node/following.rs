@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::observing::Master;
 use super::report::count_latency;
-use super::{Command, Cx, InFlight, LinkEvent, LogMark, Node, NodeSettings, Now, Outputs, Role};
+use super::{
+    Command, Cx, InFlight, LinkEvent, LogMark, LogOrder, Node, NodeSettings, Now, Outputs, Role,
+};
 use crate::config::PeerAddress;
 use crate::hash::IdMap;
 use crate::pipeline::ConnId;
@@ -20,7 +22,7 @@ use crate::session::{LearnerSessionTracker, first_session_id};
 use crate::storage::LogCommand;
 use crate::tree::DataTree;
 use crate::wire::quorum::{QuorumPacket, SessionTouch, packet, write_touches};
-use crate::wire::{Id, Put, Txn, TxnRecord, code, time_of};
+use crate::wire::{Id, Put, Record, Txn, TxnRecord, code, time_of};
 
 /// What a session of this server waits for, in the order of its requests.
 enum Waiting {
@@ -177,6 +179,17 @@ impl Following {
         };
         self.forwarded.entry(session).or_default().push_back(waiting);
         self.with_core(|core, out| core.forward(session, to.xid, to.op, body, ids, out));
+    }
+
+    /// Lets the log acknowledge what the flush just ordered makes durable.
+    pub fn acknowledge_when_logged(&mut self, out: &mut Outputs) {
+        let mut bytes = Vec::new();
+        if let Some(core) = &mut self.core {
+            core.acknowledge_appended().for_each(|ack| ack.write(&mut bytes));
+        }
+        if !bytes.is_empty() {
+            out.log.push(LogOrder::Send { link: self.link, bytes });
+        }
     }
 
     /// Gives the leader a packet, behind those that are on their way.

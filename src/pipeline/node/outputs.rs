@@ -61,6 +61,9 @@ impl Outputs {
 pub enum LogOrder {
     /// Reported by [`super::Event::LogDone`] with the command's token.
     Do(LogCommand),
+    /// Encoded packets for a link, once all before is durable: nobody need be woken to send an
+    /// ACK. That they are sent the node hears of with the next event.
+    Send { link: LinkId, bytes: Vec<u8> },
     /// Load the tree from disk: [`super::Event::Reloaded`].
     Reload,
 }

@@ -5,8 +5,6 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
-
 use super::engine::open_sessions;
 use super::histogram::Histogram;
 use super::options::Options;
@@ -76,25 +74,24 @@ pub fn watch(options: &Options) -> io::Result<Report> {
     let path = format!("{}/watched", options.root);
     setup::create_path_with(&mut writer, &path, b"v")?;
     let mut watchers = open_sessions(&options.servers, options.sessions, options.session_timeout)?;
-    let mut poll = Poll::new()?;
-    let mut streams = registered(&poll, &watchers)?;
+    for watcher in &watchers {
+        watcher.stream().set_read_timeout(Some(PATIENCE))?;
+    }
     let (mut to_reply, mut to_last) = (Histogram::default(), Histogram::default());
     for round in 0..options.rounds {
         for watcher in &mut watchers {
-            watcher.stream().set_nonblocking(false)?;
             let request = ReadRequest { path: path.clone(), watch: true };
             let (header, _) = watcher.call(code::GET_DATA, |b| request.write(b))?;
             if header.err != 0 {
                 return Err(invalid(format!("getData {path}: error {}", header.err)));
             }
-            watcher.stream().set_nonblocking(true)?;
         }
         let start = Instant::now();
         let data = Some(Box::from(round.to_be_bytes()));
         let request = SetDataRequest { path: path.clone(), data, version: -1 };
         writer.call(code::SET_DATA, |b| request.write(b))?;
         to_reply.record(start.elapsed().as_nanos() as u64);
-        await_events(&mut poll, &mut streams)?;
+        await_events(&watchers)?;
         to_last.record(start.elapsed().as_nanos() as u64);
     }
     let mut report = Report::default();
@@ -104,36 +101,13 @@ pub fn watch(options: &Options) -> io::Result<Report> {
     Ok(report)
 }
 
-/// Second handles of the sockets, for readiness; they share the first ones' blocking mode.
-fn registered(poll: &Poll, sessions: &[Connection]) -> io::Result<Vec<mio::net::TcpStream>> {
-    let mut streams = Vec::with_capacity(sessions.len());
-    for (i, session) in sessions.iter().enumerate() {
-        let mut stream = mio::net::TcpStream::from_std(session.stream().try_clone()?);
-        poll.registry().register(&mut stream, Token(i), Interest::READABLE)?;
-        streams.push(stream);
-    }
-    Ok(streams)
-}
-
-/// Waits until a packet has come in on each connection: its event, the only thing under way.
-fn await_events(poll: &mut Poll, streams: &mut [mio::net::TcpStream]) -> io::Result<()> {
-    let (mut events, mut buf) = (Events::with_capacity(1024), [0; 1024]);
-    let mut waiting = vec![true; streams.len()];
-    let mut left = streams.len();
-    while left > 0 {
-        poll.poll(&mut events, Some(PATIENCE))?;
-        if events.is_empty() {
-            return Err(invalid(format!("{left} watchers got no event")));
-        }
-        for event in &events {
-            let i = event.token().0;
-            match streams[i].read(&mut buf) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => left -= usize::from(std::mem::take(&mut waiting[i])),
-                // Readiness left over from the reply that was read while registering the watch.
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e),
-            }
+/// Waits until a packet has come in on each connection: its event, the only thing under way. One
+/// after the other: who waits for all of them need not be woken by each.
+fn await_events(watchers: &[Connection]) -> io::Result<()> {
+    let mut buf = [0; 1024];
+    for watcher in watchers {
+        if watcher.stream().read(&mut buf)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
     Ok(())
