@@ -48,9 +48,20 @@ impl Inbox {
     }
 
     pub fn post(&self, mail: Mail) {
+        self.leave(mail);
+        self.wake();
+    }
+
+    /// Posts without waking: [`Inbox::wake`] is to follow.
+    pub fn leave(&self, mail: Mail) {
+        self.lock().mail.push(mail);
+    }
+
+    /// Wakes the thread if it sleeps and has mail.
+    pub fn wake(&self) {
         let mut letters = self.lock();
-        letters.mail.push(mail);
-        let wake = std::mem::take(&mut letters.asleep);
+        let wake = letters.asleep && !letters.mail.is_empty();
+        letters.asleep &= !wake;
         drop(letters);
         if wake && let Err(e) = self.waker.wake() {
             // Only a lack of kernel memory; the next post tries again.

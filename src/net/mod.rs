@@ -149,9 +149,15 @@ impl Clients {
         self.shared.inboxes.len()
     }
 
-    /// Never blocks.
+    /// Leaves a message for an I/O thread; [`Clients::wake`] is to follow. So that can be done
+    /// after letting go of the lock that the thread will want.
     pub fn send(&self, io_thread: usize, message: ToIo) {
-        self.post(io_thread, Mail::Commit(message));
+        self.shared.inboxes[io_thread].leave(Mail::Commit(message));
+    }
+
+    /// Wakes the I/O threads that something has been sent to.
+    pub fn wake(&self) {
+        self.shared.inboxes.iter().for_each(Inbox::wake);
     }
 
     fn post(&self, io_thread: usize, mail: Mail) {

@@ -106,27 +106,29 @@ impl CommitThread {
             let clients = &self.clients;
             out.io.drain(|io_thread, message| clients.send(io_thread, message));
             drop(db);
+            clients.wake();
             self.node.end_batch(out);
             self.deliver_orders(out);
         }
         let clients = &self.clients;
         out.io.drain(|io_thread, message| clients.send(io_thread, message));
+        clients.wake();
         for command in out.commands.drain(..) {
             self.carry_out(command);
         }
     }
 
     fn deliver_orders(&mut self, out: &mut Outputs) {
-        if let Some(peers) = &mut self.peers {
-            for (link, commands) in std::mem::take(&mut out.links) {
-                peers.deliver(link, commands);
-            }
-        }
         if !out.log.is_empty() {
             // The next batch is probably as long.
             let room = Vec::with_capacity(out.log.len());
             if self.log.send(std::mem::replace(&mut out.log, room)).is_err() {
                 super::exit::on_bug("the log thread is gone");
+            }
+        }
+        if let Some(peers) = &mut self.peers {
+            for (link, commands) in std::mem::take(&mut out.links) {
+                peers.deliver(link, commands);
             }
         }
     }
