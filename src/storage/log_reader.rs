@@ -209,7 +209,7 @@ impl LogFile {
     fn check_nothing_synced_follows(&mut self, record: u64) -> Result<()> {
         let mut at = self.next + record.min(RECORD_LIMIT) + BATCH_LIMIT;
         while at < self.size {
-            // Padding is tens of megabytes, of which nothing was ever written.
+            // Padding is tens of megabytes, most of which was never written.
             match self.file.data_from(at).map_err(StorageError::io("reading", &self.path))? {
                 Some(data) if data < self.size => at = data,
                 _ => break,

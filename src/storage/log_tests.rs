@@ -61,8 +61,8 @@ fn a_file_is_header_records_and_padding() {
     log.append(2, &txn(2, 33));
     let before = mem.ops();
     log.commit().unwrap();
-    // Create, extend, one write, one fdatasync, the directory.
-    assert_eq!(mem.ops() - before, 5);
+    // Create, extend, one write, zeros ahead, one fdatasync, the directory.
+    assert_eq!(mem.ops() - before, 6);
     log.append(3, &txn(3, 32));
     let before = mem.ops();
     log.commit().unwrap();
@@ -96,6 +96,51 @@ fn preallocation_grows_by_multiples_and_can_be_off() {
     log.append(1, &txn(1, 32));
     assert_eq!(log.commit().unwrap().file_size, 61);
     assert_eq!(mem.peek(&path("log.1")).unwrap().len(), 61);
+}
+
+#[test]
+fn zeros_are_written_ahead_in_growing_steps() {
+    use crate::storage::txnlog::zeroed_size;
+    const KIB: u64 = 1 << 10;
+    for (end, size, expected) in [
+        (1, 64 * KIB * KIB, 64 * KIB),
+        (64 * KIB + 1, 64 * KIB * KIB, 128 * KIB),
+        (300_000, 64 * KIB * KIB, 600_000 / 4096 * 4096),
+        (5 * KIB * KIB, 64 * KIB * KIB, 5 * KIB * KIB + 512 * KIB),
+        (16, 8 * KIB, 8 * KIB),
+        (16, 5000, 5000),
+    ] {
+        assert_eq!(zeroed_size(end, size), expected, "end {end} size {size}");
+    }
+    let options = LogOptions { preallocate: 1 << 20, ..SMALL };
+    let ops_of_commits = |options| {
+        let mem = disk();
+        let mut log = log(&mem, options, 0);
+        let ops = (1..=8).map(|zxid| {
+            log.append(zxid, &txn(zxid, 30_000));
+            let before = mem.ops();
+            log.commit().unwrap();
+            mem.ops() - before
+        });
+        (ops.collect::<Vec<_>>(), mem.peek(&path("log.1")).unwrap())
+    };
+    let (ops, bytes) = ops_of_commits(options);
+    // The first creates and extends the file, too. The fourth and the eighth pass what is zeroed,
+    // and write about as much again as there is, in pieces of 64 KiB.
+    assert_eq!(ops, [6, 2, 2, 4, 2, 2, 2, 6]);
+    let end = 16 + 8 * 30_013;
+    assert_eq!((bytes.len(), bytes[end - 1]), (1 << 20, b'B'));
+    assert!(bytes[end..].iter().all(|b| *b == 0));
+    // Nothing is written ahead where nothing is preallocated, or synced, or of a big batch.
+    let (ops, exact) = ops_of_commits(LogOptions { preallocate: 0, ..SMALL });
+    assert_eq!((ops, &exact[..]), (vec![4, 2, 2, 2, 2, 2, 2, 2], &bytes[..end]));
+    let (ops, same) = ops_of_commits(LogOptions { force_sync: false, ..options });
+    assert_eq!((ops, same), (vec![3, 1, 1, 1, 1, 1, 1, 1], bytes));
+    let mem = disk();
+    let mut log = log(&mem, options, 0);
+    log.append(1, &txn(1, 100_000));
+    log.commit().unwrap();
+    assert_eq!(mem.ops(), 1 + 5);
 }
 
 #[test]
@@ -301,7 +346,7 @@ fn zookeeper_3701_a_crash_during_truncate_leaves_a_prefix() {
 #[test]
 fn after_a_failed_write_or_sync_nothing_is_accepted() {
     for fault in [Fault::Io, Fault::NoSpace, Fault::TornWrite] {
-        for nth in 1..=5 {
+        for nth in 1..=6 {
             let mem = disk();
             let mut log = log(&mem, SMALL, 0);
             log.append(1, &txn(1, 40));
@@ -315,9 +360,9 @@ fn after_a_failed_write_or_sync_nothing_is_accepted() {
 
 /// Batches of 1 to 4 transactions of up to 3,000 bytes, with rolls, until the power goes at the
 /// nth operation. Returns the last acknowledged and the last written zxid.
-fn write_until_power_cut(mem: &MemDisk, nth: u64) -> (i64, i64) {
+fn write_until_power_cut(mem: &MemDisk, options: LogOptions, nth: u64) -> (i64, i64) {
     mem.fail(nth, Fault::PowerCut);
-    let mut log = log(mem, SMALL, 0);
+    let mut log = log(mem, options, 0);
     let mut acknowledged = 0;
     for batch in 1..=12i64 {
         for i in 0..1 + batch % 4 {
@@ -335,12 +380,20 @@ fn write_until_power_cut(mem: &MemDisk, nth: u64) -> (i64, i64) {
 
 #[test]
 fn a_crash_at_any_operation_keeps_all_that_was_acknowledged() {
-    let mut crashed = 0;
+    // Zeros are written ahead to the file's end; only so far; never.
+    for (preallocate, least) in [(8192, 30), (256 << 10, 30), (0, 24)] {
+        let crashed = crash_at_every_operation(LogOptions { preallocate, ..SMALL });
+        assert!(crashed > least, "{crashed} crash points, preallocating {preallocate}");
+    }
+}
+
+/// Gives the number of operations.
+fn crash_at_every_operation(options: LogOptions) -> u64 {
     for nth in 1.. {
         let mut finished = true;
         for seed in 0..40 {
             let mem = disk();
-            let (acknowledged, written) = write_until_power_cut(&mem, nth);
+            let (acknowledged, written) = write_until_power_cut(&mem, options, nth);
             finished &= acknowledged == written;
             mem.crash(Unsynced::Some(seed * 1000 + nth));
             let zxids =
@@ -350,11 +403,10 @@ fn a_crash_at_any_operation_keeps_all_that_was_acknowledged() {
             assert!(acknowledged <= n && n <= written, "op {nth}: {acknowledged} {n} {written}");
         }
         if finished {
-            break;
+            return nth - 1;
         }
-        crashed = nth;
     }
-    assert!(crashed > 30, "{crashed} crash points");
+    0
 }
 
 #[test]

@@ -171,8 +171,8 @@ fn what_was_read_at_a_start_is_durable_from_then_on() {
     let mut tree = recovered(&mem).unwrap().tree;
     let mut worker = worker(&mem, 3);
     let txn = create(&mut tree, 4, "x");
-    // Create, extend, write – and killed before the sync.
-    mem.fail(4, Fault::Io);
+    // Create, extend, write, zeros ahead – and killed before the sync.
+    mem.fail(5, Fault::Io);
     let flush = vec![LogCommand::Append { zxid: 4, txn }, LogCommand::Flush(1)];
     assert!(worker.execute(flush, &mut Vec::new()).is_err());
     assert_eq!(recovered(&mem).unwrap().last_zxid, 4);
@@ -313,7 +313,7 @@ fn many_appends_are_one_write_and_one_sync() {
     }
     let (before, mut events) = (mem.ops(), Vec::new());
     worker.execute(commands, &mut events).unwrap();
-    assert_eq!(mem.ops() - before, 5, "create, extend, write, fdatasync, directory");
+    assert_eq!(mem.ops() - before, 6, "create, extend, write, zeros, fdatasync, directory");
     assert!(matches!(events[0], LogEvent::Committed(c) if c.bytes > 99 * 100));
     assert_eq!(events[1..], (2..=100).map(LogEvent::Durable).collect::<Vec<_>>());
 }
