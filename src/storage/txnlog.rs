@@ -163,7 +163,12 @@ impl TxnLog {
         if new {
             let path = self.current_path();
             log::info!("Creating new log file: {}", layout::log_name(self.batch_first));
-            let file = self.disk.create(&path, Existing::Refuse)?;
+            let file = match self.options {
+                LogOptions { force_sync: true, preallocate: 1.., .. } => {
+                    self.disk.create_log(&path)?
+                }
+                _ => self.disk.create(&path, Existing::Refuse)?,
+            };
             self.batch.splice(0..0, HEADER);
             self.file = Some(OpenFile { path, file, position: 0, size: 0, zeroed: 0 });
         }
@@ -179,7 +184,7 @@ impl TxnLog {
         if self.options.force_sync {
             if end > open.zeroed && self.batch.len() <= SMALL_BATCH {
                 open.zeroed = zeroed_size(end, open.size);
-                write_zeros(&mut *open.file, end, open.zeroed)?;
+                open.file.write_zeros(end, open.zeroed)?;
             }
             sync = open.file.sync_data()?;
             if new {
@@ -220,18 +225,6 @@ pub(super) fn zeroed_size(end: u64, size: u64) -> u64 {
     const MOST: u64 = 512 << 10;
     const PAGE: u64 = 4096;
     ((end + end.clamp(LEAST, MOST)) / PAGE * PAGE).min(size)
-}
-
-/// Writes the padding from `from` to `to`, if any.
-fn write_zeros(file: &mut dyn DiskFile, from: u64, to: u64) -> std::io::Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut at = from;
-    while at < to {
-        let zeros = &ZEROS[..ZEROS.len().min((to - at) as usize)];
-        file.write_at(at, zeros)?;
-        at += zeros.len() as u64;
-    }
-    Ok(())
 }
 
 /// Cuts everything after `zxid` off the log in `dir`, durably (D-19). Never keeps a transaction
