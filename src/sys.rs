@@ -175,6 +175,20 @@ pub fn data_from(file: &impl AsRawFd, offset: u64) -> io::Result<Option<u64>> {
     }
 }
 
+/// Opens a file for writes past the system's cache: of whole blocks, from memory that begins where
+/// a block of memory does.
+#[cfg(target_os = "linux")]
+pub fn open_direct(path: &std::path::Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)
+}
+
+/// Other systems have other ways, or none.
+#[cfg(not(target_os = "linux"))]
+pub fn open_direct(_: &std::path::Path) -> io::Result<std::fs::File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Writes a part of a file from the system's memory to the medium, and waits for that. Unlike
 /// fdatasync it touches neither the file system's journal nor the medium's cache, for which others
 /// would have to wait, and so makes nothing durable.

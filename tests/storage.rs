@@ -6,10 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ironkeeper::storage::mem_disk::MemDisk;
 use ironkeeper::storage::snap_store::{self, load_newest};
 use ironkeeper::storage::{
-    Compression, Layout, RealDisk, Recovered, RecoveryOptions, SnapshotOptions, StorageError,
-    epoch, recover,
+    Compression, Disk, Layout, LogOptions, RealDisk, Recovered, RecoveryOptions, SnapshotOptions,
+    StorageError, TxnLog, epoch, recover,
 };
 use ironkeeper::tree::{DataTree, NodeId, OwnerRules, TreeOptions};
 
@@ -194,6 +195,39 @@ fn what_follows_the_log_far_behind_its_end_is_seen_through_a_hole() {
     log.write_at(b"x", (200 << 20) + 5000).unwrap();
     let error = recovered(&dir).unwrap_err().to_string();
     assert!(error.contains("too much follows it for the last write"), "{error}");
+}
+
+/// Past the system's cache, where that can be; a learner reads it through the cache meanwhile.
+#[test]
+fn what_is_logged_is_seen_at_once_by_who_reads_the_file() {
+    for (preallocate, force_sync) in
+        [(1 << 20, true), (17 << 10, true), (1 << 20, false), (0, true)]
+    {
+        let (dir, mem) = (Dir::new("direct"), MemDisk::new());
+        mem.create_dir_all(&dir.0).unwrap();
+        let options = LogOptions { preallocate, force_sync, size_limit: 0 };
+        let mut logs = [RealDisk::shared(), mem.shared()]
+            .map(|disk| TxnLog::new(disk, dir.0.clone(), options, 0));
+        let path = dir.0.join("log.1");
+        let mut reader = None;
+        // Ends of records within a block, at its end, far behind it.
+        for (zxid, len) in
+            (1..).zip([40, 4096 - 16 - 53 - 13, 3, 4083, 12_275, 9_000, 100_000, 90, 700_000, 5])
+        {
+            let mut txn = vec![zxid as u8; len.max(32)];
+            txn[12..20].copy_from_slice(&i64::to_be_bytes(zxid));
+            let committed = logs.each_mut().map(|log| {
+                log.append(zxid, &txn);
+                let done = log.commit().unwrap();
+                (done.bytes, done.file_size)
+            });
+            assert_eq!(committed[0], committed[1]);
+            let reader = reader.get_or_insert_with(|| fs::File::open(&path).unwrap());
+            let mut seen = vec![0; reader.metadata().unwrap().len() as usize];
+            reader.read_exact_at(&mut seen, 0).unwrap();
+            assert!(Some(seen) == mem.peek(&path), "{preallocate} {force_sync} {zxid}");
+        }
+    }
 }
 
 /// D-34: Java cannot read its own snapshot once digests have been switched off or on.

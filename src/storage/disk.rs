@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +54,10 @@ pub trait Disk: Send + Sync {
     /// The files (not the directories) in a directory, sorted by name.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
     fn create(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn DiskFile>>;
+    /// Creates a file that is preallocated by `set_len`, written front to back and synced often.
+    fn create_log(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.create(path, Existing::Refuse)
+    }
     /// Opens an existing file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Opens an existing file for reading and writing.
@@ -74,6 +78,16 @@ pub trait DiskFile: Send {
     fn data_from(&self, offset: u64) -> io::Result<Option<u64>>;
     /// Writes all of `bytes`, by one system call unless the medium is full.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Writes zeros where nothing was written before, from where the last write ended on.
+    fn write_zeros(&mut self, from: u64, to: u64) -> io::Result<()> {
+        let mut at = from;
+        while at < to {
+            let zeros = &ZEROS.0[..ZEROS.0.len().min((to - at) as usize)];
+            self.write_at(at, zeros)?;
+            at += zeros.len() as u64;
+        }
+        Ok(())
+    }
     /// Cuts the file, or extends it by zeros.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
     /// Hands `len` bytes to the medium and waits until it has taken them. Makes nothing durable,
@@ -82,6 +96,12 @@ pub trait DiskFile: Send {
     /// Makes the file's content durable; returns how long that took.
     fn sync_data(&mut self) -> io::Result<Duration>;
 }
+
+/// Of which a file's padding is written, piece by piece.
+#[repr(align(4096))]
+struct Zeros([u8; 64 << 10]);
+
+static ZEROS: Zeros = Zeros([0; 64 << 10]);
 
 /// Reads a small file whole.
 pub fn read_all(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
@@ -201,6 +221,17 @@ impl Disk for RealDisk {
         Ok(Box::new(RealFile(options.open(path)?)))
     }
 
+    fn create_log(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        match sys::open_direct(path) {
+            Ok(direct) => Ok(Box::new(DirectFile::new(file, direct))),
+            Err(e) => {
+                log::debug!("no direct writes to {}: {e}", path.display());
+                Ok(Box::new(RealFile(file)))
+            }
+        }
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(RealFile(fs::File::open(path)?)))
     }
@@ -268,8 +299,177 @@ impl DiskFile for RealFile {
     }
 }
 
+/// What direct writes are made of, in the file and in memory.
+const BLOCK: usize = 4096;
+
+/// A file that is written past the system's cache, which would only copy and manage what is handed
+/// to the medium at once. Whoever reads it through the cache sees what was written all the same.
+/// Whole blocks go out: the one that the last write ended in is kept, to be written again, and what
+/// is left of the block that a write ends in is padding, hence zeros.
+struct DirectFile {
+    file: RealFile,
+    /// The same file; `None` when its file system does not take direct writes after all.
+    direct: Option<fs::File>,
+    size: u64,
+    /// Where the block begins that the last write ended in, and what of it was written.
+    block: u64,
+    tail: Vec<u8>,
+    /// Room for aligned copies.
+    buffer: Vec<u8>,
+}
+
+impl DirectFile {
+    /// Of a file without content.
+    fn new(file: fs::File, direct: fs::File) -> Self {
+        let (file, direct) = (RealFile(file), Some(direct));
+        Self { file, direct, size: 0, block: 0, tail: Vec::new(), buffer: Vec::new() }
+    }
+
+    /// Writes blocks that begin where the last write ended in one; `false` if that cannot be.
+    fn append(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+        let Some(direct) = &self.direct else { return Ok(false) };
+        let end = offset + bytes.len() as u64;
+        let whole = end.next_multiple_of(BLOCK as u64);
+        if offset != self.block + self.tail.len() as u64 || whole > self.size {
+            return Ok(false);
+        }
+        let len = (whole - self.block) as usize;
+        if self.buffer.len() < len + BLOCK {
+            self.buffer.resize((len + BLOCK).next_power_of_two(), 0);
+        }
+        let start = self.buffer.as_ptr().align_offset(BLOCK);
+        let blocks = &mut self.buffer[start..start + len];
+        let (old, rest) = blocks.split_at_mut(self.tail.len());
+        let (new, padding) = rest.split_at_mut(bytes.len());
+        old.copy_from_slice(&self.tail);
+        new.copy_from_slice(bytes);
+        padding.fill(0);
+        let written = is_taken(direct.write_all_at(blocks, self.block))?;
+        let kept = (end % BLOCK as u64) as usize;
+        self.tail.clear();
+        self.tail.extend_from_slice(&blocks[(end - self.block) as usize - kept..][..kept]);
+        self.block = end - kept as u64;
+        if self.buffer.len() > 1 << 20 {
+            // One huge write must not hold on to its memory.
+            self.buffer = Vec::new();
+        }
+        Ok(written)
+    }
+
+    /// Writes zeros over whole blocks; `false` if that cannot be.
+    fn append_zeros(&self, from: u64, to: u64) -> io::Result<bool> {
+        let Some(mut direct) = self.direct.as_ref() else { return Ok(false) };
+        direct.seek(SeekFrom::Start(from))?;
+        let mut left = (to - from) as usize;
+        while left > 0 {
+            let piece = |at| IoSlice::new(&ZEROS.0[..ZEROS.0.len().min(left - at)]);
+            let pieces: Vec<_> = (0..left).step_by(ZEROS.0.len()).map(piece).collect();
+            match direct.write_vectored(&pieces) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => left -= n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return is_taken(Err(e)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes on by way of the cache, for good.
+    fn give_up(&mut self) {
+        if self.direct.take().is_some() {
+            log::debug!("direct writes to the transaction log do not work here");
+        }
+    }
+}
+
+/// Whether the file system takes a direct write. One that does not fails it for how it is laid out.
+fn is_taken(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(false)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+impl DiskFile for DirectFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(offset, buf)
+    }
+
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        self.file.data_from(offset)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.append(offset, bytes)? {
+            return Ok(());
+        }
+        self.give_up();
+        self.file.write_at(offset, bytes)
+    }
+
+    fn write_zeros(&mut self, from: u64, to: u64) -> io::Result<()> {
+        const PAGE: u64 = BLOCK as u64;
+        // What is left of the last block written was padded with it.
+        let (first, last) = (from.next_multiple_of(PAGE), to / PAGE * PAGE);
+        if first >= last || self.append_zeros(first, last)? {
+            return Ok(());
+        }
+        self.give_up();
+        self.file.write_zeros(from, to)
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        self.size = len;
+        Ok(())
+    }
+
+    fn write_back(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.write_back(offset, len)
+    }
+
+    fn sync_data(&mut self) -> io::Result<Duration> {
+        self.file.sync_data()
+    }
+}
+
 impl fmt::Debug for dyn Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Disk")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's answer to anything that is no number is that of a file system to a direct
+    /// write that it does not take.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_takes_no_direct_writes_is_written_by_way_of_the_cache() {
+        let path = std::env::temp_dir().join(format!("ironkeeper-direct-{}", std::process::id()));
+        let open = || fs::OpenOptions::new().write(true).open("/proc/self/oom_score_adj").unwrap();
+        let create = || fs::OpenOptions::new().read(true).write(true).create(true).open(&path);
+        for zeros_fail in [false, true] {
+            let mut file = DirectFile::new(create().unwrap(), open());
+            file.set_len(10_000).unwrap();
+            if zeros_fail {
+                file.write_zeros(0, 8192).unwrap();
+            }
+            file.write_at(0, b"one").unwrap();
+            assert!(file.direct.is_none());
+            file.write_at(3, b"two").unwrap();
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!((&bytes[..7], bytes.len()), (&b"onetwo\0"[..], 10_000));
+            fs::remove_file(&path).unwrap();
+        }
     }
 }

@@ -163,7 +163,12 @@ impl TxnLog {
         if new {
             let path = self.current_path();
             log::info!("Creating new log file: {}", layout::log_name(self.batch_first));
-            let file = self.disk.create(&path, Existing::Refuse)?;
+            let file = match self.options {
+                LogOptions { force_sync: true, preallocate: 1.., .. } => {
+                    self.disk.create_log(&path)?
+                }
+                _ => self.disk.create(&path, Existing::Refuse)?,
+            };
             self.batch.splice(0..0, HEADER);
             self.file = Some(OpenFile { path, file, position: 0, size: 0, zeroed: 0 });
         }
@@ -179,7 +184,7 @@ impl TxnLog {
         if self.options.force_sync {
             if end > open.zeroed && self.batch.len() <= SMALL_BATCH {
                 open.zeroed = zeroed_size(end, open.size);
-                write_zeros(&mut *open.file, end, open.zeroed)?;
+                open.file.write_zeros(end, open.zeroed)?;
             }
             sync = open.file.sync_data()?;
             if new {
@@ -207,31 +212,19 @@ pub(super) fn padded_size(end: u64, size: u64, preallocate: u64) -> u64 {
 }
 
 /// Batches bigger than this do not pay for zeros behind them: writing everything twice takes longer
-/// than waiting for the journal.
+/// than waiting for the file system to note where they went.
 const SMALL_BATCH: usize = 64 << 10;
 
 /// How far a file is to be zeroed when what it holds, up to `end`, has passed the zeros written so
-/// far. A sync of what lay in a hole also waits for the file system's journal, which has to note
-/// where it is now; one that overwrites zeros does not. As much again as the file holds, so that
-/// the first write of a new file, which clients wait for after an election, pays for little; but
-/// not so much that everybody waits long.
+/// far. A sync of what lay in a hole also waits until the file system has noted, in its journal if
+/// there is one, where it is now; one that overwrites zeros does not. As much again as the file
+/// holds, so that the first write of a new file, which clients wait for after an election, pays for
+/// little; but not so much that everybody waits long.
 pub(super) fn zeroed_size(end: u64, size: u64) -> u64 {
     const LEAST: u64 = 64 << 10;
     const MOST: u64 = 512 << 10;
     const PAGE: u64 = 4096;
     ((end + end.clamp(LEAST, MOST)) / PAGE * PAGE).min(size)
-}
-
-/// Writes the padding from `from` to `to`, if any.
-fn write_zeros(file: &mut dyn DiskFile, from: u64, to: u64) -> std::io::Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut at = from;
-    while at < to {
-        let zeros = &ZEROS[..ZEROS.len().min((to - at) as usize)];
-        file.write_at(at, zeros)?;
-        at += zeros.len() as u64;
-    }
-    Ok(())
 }
 
 /// Cuts everything after `zxid` off the log in `dir`, durably (D-19). Never keeps a transaction
