@@ -119,16 +119,16 @@ impl CommitThread {
     }
 
     fn deliver_orders(&mut self, out: &mut Outputs) {
+        if let Some(peers) = &mut self.peers {
+            for (link, commands) in std::mem::take(&mut out.links) {
+                peers.deliver(link, commands);
+            }
+        }
         if !out.log.is_empty() {
             // The next batch is probably as long.
             let room = Vec::with_capacity(out.log.len());
             if self.log.send(std::mem::replace(&mut out.log, room)).is_err() {
                 super::exit::on_bug("the log thread is gone");
-            }
-        }
-        if let Some(peers) = &mut self.peers {
-            for (link, commands) in std::mem::take(&mut out.links) {
-                peers.deliver(link, commands);
             }
         }
     }

@@ -1,9 +1,11 @@
 //! What many sessions cost: held idle, or all watching one node.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
 
 use super::engine::open_sessions;
 use super::histogram::Histogram;
@@ -91,24 +93,63 @@ pub fn watch(options: &Options) -> io::Result<Report> {
         let request = SetDataRequest { path: path.clone(), data, version: -1 };
         writer.call(code::SET_DATA, |b| request.write(b))?;
         to_reply.record(start.elapsed().as_nanos() as u64);
-        await_events(&watchers)?;
+        await_packets(watchers.iter().map(Connection::stream))?;
         to_last.record(start.elapsed().as_nanos() as u64);
     }
     let mut report = Report::default();
     report.figure("watchers", options.sessions as f64);
     report.latency("reply", to_reply);
     report.latency("last event", to_last);
+    report.latency("bare packets", bare_packets(options.sessions, options.rounds)?);
     Ok(report)
 }
 
-/// Waits until a packet has come in on each connection: its event, the only thing under way. One
-/// after the other: who waits for all of them need not be woken by each.
-fn await_events(watchers: &[Connection]) -> io::Result<()> {
+/// Waits until a packet has come in on each socket: the only thing under way. One after the other:
+/// who waits for all of them need not be woken by each.
+fn await_packets<'a>(sockets: impl IntoIterator<Item = &'a TcpStream>) -> io::Result<()> {
     let mut buf = [0; 1024];
-    for watcher in watchers {
-        if watcher.stream().read(&mut buf)? == 0 {
+    for mut socket in sockets {
+        if socket.read(&mut buf)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
     Ok(())
+}
+
+/// What the kernel alone takes for it: packets as long as an event, each over a socket of its own,
+/// sent by two threads. From the first to the last.
+fn bare_packets(sockets: usize, rounds: usize) -> io::Result<Histogram> {
+    const SENDERS: usize = 2;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    for _ in 0..sockets {
+        let socket = TcpStream::connect(listener.local_addr()?)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        to.push(socket);
+        from.push(listener.accept()?.0);
+    }
+    let mut taken = Histogram::default();
+    thread::scope(|scope| {
+        let mut senders = Vec::new();
+        for share in from.chunks(sockets.div_ceil(SENDERS).max(1)) {
+            let (start, started) = bounded::<()>(1);
+            senders.push(start);
+            scope.spawn(move || {
+                for () in started {
+                    // Who misses his packet loses patience.
+                    share.iter().for_each(|mut socket| drop(socket.write(&[0; 60])));
+                }
+            });
+        }
+        for _ in 0..rounds {
+            let begin = Instant::now();
+            for start in &senders {
+                // It ends only with this loop.
+                let _ = start.send(());
+            }
+            await_packets(&to)?;
+            taken.record(begin.elapsed().as_nanos() as u64);
+        }
+        Ok(taken)
+    })
 }
