@@ -104,6 +104,7 @@ impl Server {
 
     fn send(&self, conn: ConnId, message: ToIo) {
         self.net().clients().send(conn.io_thread(), message);
+        self.net().clients().wake();
     }
 
     /// Answers requests with bare headers of that zxid.
@@ -471,6 +472,7 @@ fn the_server_closes_connections_that_the_commit_thread_names() {
     for thread in 0..server.net().clients().io_threads() {
         let reason = CloseReason::NotServing;
         server.net().clients().send(thread, ToIo::CloseAll { reason });
+        server.net().clients().wake();
     }
     assert_eq!(b.frame(), None);
 }
