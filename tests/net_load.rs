@@ -78,6 +78,7 @@ fn server() -> (NetHandle, Arc<Db>) {
                 let timeout_ms = request.timeout;
                 let answer = ToIo::Session { conn, session, timeout_ms, passwd: [0; 16] };
                 clients.send(conn.io_thread(), answer);
+                clients.wake();
             }
         }
     });
@@ -296,5 +297,6 @@ fn change(net: &NetHandle, db: &Db, zxid: i64) {
             let (frame, acl) = (Arc::clone(&frame), Arc::clone(trigger.acl));
             net.clients().send(thread, ToIo::Event { frame, acl, conns });
         }
+        net.clients().wake();
     });
 }
