@@ -118,6 +118,7 @@ impl CommitThread {
         }
     }
 
+    /// Peers first: the ACKs that the log thread sends must not overtake that of NEWLEADER.
     fn deliver_orders(&mut self, out: &mut Outputs) {
         if let Some(peers) = &mut self.peers {
             for (link, commands) in std::mem::take(&mut out.links) {
