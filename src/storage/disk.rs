@@ -54,9 +54,9 @@ pub trait Disk: Send + Sync {
     /// The files (not the directories) in a directory, sorted by name.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
     fn create(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn DiskFile>>;
-    /// Creates a file that is preallocated by `set_len`, written front to back and synced often.
-    fn create_log(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.create(path, Existing::Refuse)
+    /// Creates a file that is written front to back, within the length that `set_len` has given it.
+    fn create_direct(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn DiskFile>> {
+        self.create(path, existing)
     }
     /// Opens an existing file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
@@ -212,22 +212,16 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn DiskFile>> {
-        let mut options = fs::OpenOptions::new();
-        options.read(true).write(true);
-        match existing {
-            Existing::Refuse => options.create_new(true),
-            Existing::Replace => options.create(true).truncate(true),
-        };
-        Ok(Box::new(RealFile(options.open(path)?)))
+        Ok(Box::new(create(path, existing)?))
     }
 
-    fn create_log(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+    fn create_direct(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn DiskFile>> {
+        let file = create(path, existing)?;
         match sys::open_direct(path) {
             Ok(direct) => Ok(Box::new(DirectFile::new(file, direct))),
             Err(e) => {
                 log::debug!("no direct writes to {}: {e}", path.display());
-                Ok(Box::new(RealFile(file)))
+                Ok(Box::new(file))
             }
         }
     }
@@ -251,6 +245,16 @@ impl Disk for RealDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
     }
+}
+
+fn create(path: &Path, existing: Existing) -> io::Result<RealFile> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true);
+    match existing {
+        Existing::Refuse => options.create_new(true),
+        Existing::Replace => options.create(true).truncate(true),
+    };
+    Ok(RealFile(options.open(path)?))
 }
 
 fn millis(time: SystemTime) -> i64 {
@@ -320,8 +324,8 @@ struct DirectFile {
 
 impl DirectFile {
     /// Of a file without content.
-    fn new(file: fs::File, direct: fs::File) -> Self {
-        let (file, direct) = (RealFile(file), Some(direct));
+    fn new(file: RealFile, direct: fs::File) -> Self {
+        let direct = Some(direct);
         Self { file, direct, size: 0, block: 0, tail: Vec::new(), buffer: Vec::new() }
     }
 
@@ -377,7 +381,7 @@ impl DirectFile {
     /// Goes on by way of the cache, for good.
     fn give_up(&mut self) {
         if self.direct.take().is_some() {
-            log::debug!("direct writes to the transaction log do not work here");
+            log::debug!("direct writes do not work here");
         }
     }
 }
@@ -457,9 +461,8 @@ mod tests {
     fn a_file_that_takes_no_direct_writes_is_written_by_way_of_the_cache() {
         let path = std::env::temp_dir().join(format!("ironkeeper-direct-{}", std::process::id()));
         let open = || fs::OpenOptions::new().write(true).open("/proc/self/oom_score_adj").unwrap();
-        let create = || fs::OpenOptions::new().read(true).write(true).create(true).open(&path);
         for zeros_fail in [false, true] {
-            let mut file = DirectFile::new(create().unwrap(), open());
+            let mut file = DirectFile::new(create(&path, Existing::Replace).unwrap(), open());
             file.set_len(10_000).unwrap();
             if zeros_fail {
                 file.write_zeros(0, 8192).unwrap();

@@ -1,7 +1,7 @@
 //! Snapshot files: finding, writing and loading them (D-30, D-35, D-36, D-39).
 //! Java: `FileSnap`, `SnapStream`, `FileTxnSnapLog.save`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::compress::{
@@ -15,6 +15,10 @@ use crate::tree::{DataTree, FrozenTree, TreeOptions};
 
 /// A snapshot that is not valid after so many were tried ends the search (D-36).
 const TRIES: usize = 100;
+/// Bytes handed to the medium at once.
+const CHUNK: usize = 256 << 10;
+/// Bytes by which a snapshot's file is given more length.
+const ROOM: u64 = 16 << 20;
 /// At most so many bytes of a snapshot wait in the system's memory, and a chunk.
 const SLICE: u64 = 512 << 10;
 /// Shorter files cannot be snapshots (D-35).
@@ -109,13 +113,14 @@ pub fn save(
     log::info!("Snapshotting: 0x{zxid:x} to {}", path.display());
     let tmp = disk::tmp_name(&path);
     let write = || -> io::Result<u64> {
-        let file = disk.create(&tmp, Existing::Replace)?;
-        let mut out = FileWriter { file, position: 0, written_back: 0 };
+        let file = disk.create_direct(&tmp, Existing::Replace)?;
+        let out = FileWriter { file, position: 0, room: 0, written_back: 0 };
+        let mut out = BufWriter::with_capacity(CHUNK, out);
         write_to(&mut out, tree, options)?;
-        out.file.sync_data()?;
+        let size = out.into_inner()?.close()?;
         disk.rename(&tmp, &path)?;
         disk.sync_dir(dir)?;
-        Ok(out.position)
+        Ok(size)
     };
     match write() {
         Ok(size) => Ok(SnapshotFile { zxid, path, size }),
@@ -128,7 +133,11 @@ pub fn save(
     }
 }
 
-fn write_to(out: &mut FileWriter, tree: &FrozenTree, options: SnapshotOptions) -> io::Result<()> {
+fn write_to(
+    out: &mut BufWriter<FileWriter>,
+    tree: &FrozenTree,
+    options: SnapshotOptions,
+) -> io::Result<()> {
     let last_zxid = options.last_zxid;
     match options.compression {
         Compression::None => snapshot::write_file(tree, last_zxid, out),
@@ -137,23 +146,40 @@ fn write_to(out: &mut FileWriter, tree: &FrozenTree, options: SnapshotOptions) -
     }
 }
 
-/// Writes back as it goes, lest an fsync of the transaction log wait until the medium has taken
-/// hundreds of megabytes at once.
+/// Writes past the system's cache: a snapshot is hardly ever read, and its pages would take the
+/// place of others'. Where that does not work it writes back as it goes, lest an fsync of the
+/// transaction log wait until the medium has taken hundreds of megabytes at once.
 struct FileWriter {
     file: Box<dyn DiskFile>,
     position: u64,
+    /// The length that the file was given in advance.
+    room: u64,
     /// How much has been written back.
     written_back: u64,
 }
 
+impl FileWriter {
+    /// Makes the file durable; returns its length.
+    fn close(mut self) -> io::Result<u64> {
+        self.file.set_len(self.position)?;
+        self.file.sync_data()?;
+        Ok(self.position)
+    }
+}
+
 impl Write for FileWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let end = self.position + bytes.len() as u64;
+        if end > self.room {
+            self.room = end.next_multiple_of(ROOM);
+            self.file.set_len(self.room)?;
+        }
         self.file.write_at(self.position, bytes)?;
-        self.position += bytes.len() as u64;
-        let waiting = self.position - self.written_back;
+        self.position = end;
+        let waiting = end - self.written_back;
         if waiting >= SLICE {
             self.file.write_back(self.written_back, waiting)?;
-            self.written_back = self.position;
+            self.written_back = end;
         }
         Ok(bytes.len())
     }
@@ -163,9 +189,9 @@ impl Write for FileWriter {
     }
 }
 
-impl Finish for FileWriter {
+impl Finish for BufWriter<FileWriter> {
     fn finish(&mut self) -> io::Result<()> {
-        Ok(())
+        self.flush()
     }
 }
 

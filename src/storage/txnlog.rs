@@ -165,7 +165,7 @@ impl TxnLog {
             log::info!("Creating new log file: {}", layout::log_name(self.batch_first));
             let file = match self.options {
                 LogOptions { force_sync: true, preallocate: 1.., .. } => {
-                    self.disk.create_log(&path)?
+                    self.disk.create_direct(&path, Existing::Refuse)?
                 }
                 _ => self.disk.create(&path, Existing::Refuse)?,
             };
