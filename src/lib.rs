@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod hash;
+pub mod mailbox;
 pub mod metrics;
 pub mod net;
 pub mod pipeline;

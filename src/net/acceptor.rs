@@ -13,7 +13,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::Shared;
-use super::inbox::Mail;
+use super::mail::Mail;
 use super::options::ListenAddress;
 use crate::metrics::ServerMetrics;
 use crate::sys;
@@ -223,9 +223,10 @@ impl Acceptor {
             return self.complain(&why);
         }
         log::debug!("Accepted socket connection from {peer}");
-        let inboxes = &self.shared.inboxes;
-        self.next_thread = (self.next_thread + 1) % inboxes.len();
-        inboxes[self.next_thread].post(Mail::Accepted(socket, peer));
+        let mailboxes = &self.shared.mailboxes;
+        self.next_thread = (self.next_thread + 1) % mailboxes.len();
+        // A thread that has ended closes the connection, as it would have done itself.
+        let _ = mailboxes[self.next_thread].send(Mail::Accepted(socket, peer));
     }
 
     fn complain(&mut self, why: &str) {

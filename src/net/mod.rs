@@ -5,9 +5,10 @@
 
 mod acceptor;
 mod connection;
+mod desk;
 mod fleet;
-mod inbox;
 mod io_thread;
+mod mail;
 mod options;
 mod round;
 mod stats;
@@ -32,13 +33,15 @@ pub use stats::{ConnInfo, NetTotals};
 pub use view::{ServerView, Serving};
 
 use crate::auth::{EnforceAuth, Registry};
+use crate::mailbox::{self, UNBOUNDED, mailbox};
 use crate::metrics::{self, ServerMetrics};
 use crate::pipeline::throttle::{BlueThrottle, SessionKind};
 use crate::pipeline::{IoEvent, ToIo};
 use crate::tree::Db;
 use acceptor::{Acceptor, Counts};
-use inbox::{Inbox, Mail};
-use io_thread::IoThread;
+use desk::Desk;
+use io_thread::SharedDesk;
+use mail::Mail;
 use stats::NetStats;
 
 /// Four-letter words that may wait for the admin thread; more are refused.
@@ -73,7 +76,8 @@ struct Shared {
     auth: Arc<Registry>,
     enforce: Option<EnforceAuth>,
     view: Arc<ServerView>,
-    inboxes: Vec<Inbox>,
+    /// One for each I/O thread.
+    mailboxes: Vec<mailbox::Sender<Mail>>,
     /// One for each I/O thread.
     stats: Vec<NetStats>,
     counts: Counts,
@@ -142,26 +146,37 @@ impl Throttle {
 #[derive(Clone)]
 pub struct Clients {
     shared: Arc<Shared>,
+    /// One for each I/O thread.
+    desks: Arc<[SharedDesk]>,
 }
 
 impl Clients {
     pub fn io_threads(&self) -> usize {
-        self.shared.inboxes.len()
+        self.shared.mailboxes.len()
     }
 
     /// Leaves a message for an I/O thread; [`Clients::wake`] is to follow. So that can be done
     /// after letting go of the lock that the thread will want.
     pub fn send(&self, io_thread: usize, message: ToIo) {
-        self.shared.inboxes[io_thread].leave(Mail::Commit(message));
+        self.shared.mailboxes[io_thread].leave(Mail::Commit(message));
     }
 
-    /// Wakes the I/O threads that something has been sent to.
+    /// Wakes the I/O threads that something has been sent to. A lone reply is written here and now.
     pub fn wake(&self) {
-        self.shared.inboxes.iter().for_each(Inbox::wake);
+        for (mailbox, desk) in self.shared.mailboxes.iter().zip(&*self.desks) {
+            if mailbox.sleeps_on(Mail::is_lone_reply)
+                && let Ok(mut desk) = desk.try_lock()
+                && let Some(desk) = &mut *desk
+            {
+                desk.answer();
+            }
+            mailbox.wake();
+        }
     }
 
     fn post(&self, io_thread: usize, mail: Mail) {
-        self.shared.inboxes[io_thread].post(mail);
+        // A thread that has ended has nobody to tell.
+        let _ = self.shared.mailboxes[io_thread].send(mail);
     }
 
     fn post_all(&self, mail: impl Fn() -> Mail) {
@@ -224,31 +239,36 @@ pub fn start(
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
     let polls: Vec<Poll> =
         (0..options.io_threads.max(1)).map(|_| Poll::new()).collect::<io::Result<_>>()?;
-    let inboxes: Vec<Inbox> = polls
+    let (mailboxes, letters): (Vec<_>, Vec<_>) = polls
         .iter()
-        .map(|poll| Ok(Inbox::new(Waker::new(poll.registry(), io_thread::WAKE)?)))
-        .collect::<io::Result<_>>()?;
+        .map(|poll| Ok(mailbox(UNBOUNDED, Waker::new(poll.registry(), io_thread::WAKE)?)))
+        .collect::<io::Result<Vec<_>>>()?
+        .into_iter()
+        .unzip();
     let shared = Arc::new(Shared {
         db,
         auth,
         enforce,
         view,
         stats: polls.iter().map(|_| NetStats::default()).collect(),
-        inboxes,
+        mailboxes,
         counts: Counts::default(),
         throttle: Throttle::new(&options),
         started: Instant::now(),
         options,
     });
-    let clients = Clients { shared: Arc::clone(&shared) };
     let (acceptor, door) = Acceptor::new(Arc::clone(&shared), metrics.shard(), listeners)?;
     let (words, asked) = bounded(MAX_WAITING_WORDS);
-    let mut threads = Vec::new();
-    for (i, poll) in polls.into_iter().enumerate() {
+    let (mut threads, mut desks) = (Vec::new(), Vec::new());
+    for (i, (poll, letters)) in polls.into_iter().zip(letters).enumerate() {
         let (shared, submit, words) = (Arc::clone(&shared), Arc::clone(&submit), words.clone());
-        let io = IoThread::new(i, shared, submit, words, metrics.shard(), poll);
-        threads.push(spawn(format!("io-{i}"), move || io.run())?);
+        let arrivals = (letters, poll.registry().try_clone()?);
+        let desk = Desk::new(i, shared, submit, words, metrics.shard(), arrivals);
+        let desk: SharedDesk = Arc::new(Mutex::new(Some(desk)));
+        desks.push(Arc::clone(&desk));
+        threads.push(spawn(format!("io-{i}"), move || io_thread::run(poll, &desk))?);
     }
+    let clients = Clients { shared, desks: desks.into() };
     let answers = clients.clone();
     threads.push(spawn("admin".into(), move || answer_words(&asked, four_letter, &answers))?);
     threads.push(spawn("acceptor".into(), move || acceptor.run())?);

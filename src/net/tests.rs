@@ -109,19 +109,7 @@ impl Server {
 
     /// Answers requests with bare headers of that zxid.
     fn reply(&self, requests: &[&ClientRequest], zxid: i64) {
-        for r in requests {
-            let mut bytes = Vec::new();
-            put_bare_reply(&mut bytes, r.xid, zxid, 0);
-            let entry = ReplyEntry {
-                conn: r.conn,
-                slot: r.slot,
-                start: 0,
-                end: bytes.len() as u32,
-                zxid,
-                then_close: r.op == code::CLOSE_SESSION,
-            };
-            self.send(r.conn, ToIo::Replies { bytes, entries: vec![entry] });
-        }
+        requests.iter().for_each(|r| self.send(r.conn, reply_to(r, zxid)));
     }
 
     /// A client with a session of that id.
@@ -148,6 +136,20 @@ impl Drop for Server {
             net.shutdown();
         }
     }
+}
+
+fn reply_to(request: &ClientRequest, zxid: i64) -> ToIo {
+    let mut bytes = Vec::new();
+    put_bare_reply(&mut bytes, request.xid, zxid, 0);
+    let entry = ReplyEntry {
+        conn: request.conn,
+        slot: request.slot,
+        start: 0,
+        end: bytes.len() as u32,
+        zxid,
+        then_close: request.op == code::CLOSE_SESSION,
+    };
+    ToIo::Replies { bytes, entries: vec![entry] }
 }
 
 fn connect_request(last_zxid_seen: i64) -> Vec<u8> {
@@ -252,6 +254,29 @@ fn replies_come_in_order_whatever_the_order_of_answers() {
     server.reply(&requests.iter().rev().collect::<Vec<_>>(), 5);
     let xids: Vec<i32> = (0..6).map(|_| client.header().xid).collect();
     assert_eq!(xids, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn who_brings_a_reply_writes_it_and_leaves_the_rest_to_the_thread() {
+    let server = server(Options { io_threads: 1, ..Options::default() });
+    let (mut client, _) = server.client(1);
+    client.request(1, code::SET_DATA, b"body");
+    let request = server.request();
+    // Then the thread has no reason to wake up by itself, until the session's time-out.
+    let told = || server.events.recv_timeout(PATIENCE).expect("an event in time");
+    while !told().iter().any(|event| matches!(event, IoEvent::Touch(_))) {}
+    let Clients { shared, desks } = server.net().clients();
+    let (answer, answered) = bounded(1);
+    {
+        // From here on the thread cannot do anything.
+        let mut desk = desks[0].lock().unwrap();
+        shared.mailboxes[0].leave(Mail::Commit(reply_to(&request, 7)));
+        shared.mailboxes[0].leave(Mail::Probe(answer));
+        desk.as_mut().unwrap().answer();
+        assert_eq!(client.header(), ReplyHeader { xid: 1, zxid: 7, err: 0 });
+        assert!(answered.try_recv().is_err());
+    }
+    answered.recv_timeout(Duration::from_secs(3)).expect("the thread is told of what is left");
 }
 
 #[test]

@@ -81,7 +81,7 @@ pub struct ClientRequest {
     pub ids: Arc<[Id]>,
 }
 
-/// What the commit thread tells an I/O thread, through that thread's inbox.
+/// What the commit thread tells an I/O thread, through that thread's mailbox.
 #[derive(Debug)]
 pub enum ToIo {
     /// Replies to requests, whole frames (length prefix included) laid end to end in `bytes`.

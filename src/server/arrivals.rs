@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Registry, Token, Waker};
 
-use super::mailbox::{Receiver, Sender, mailbox};
 use super::peers::Peers;
+use crate::mailbox::{Receiver, Sender, mailbox};
 use crate::pipeline::node::Event;
 use crate::quorum::leader::LinkId;
 

@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::boot::{self, StorageSettings};
-use super::mailbox::{Receiver, Sender, UNBOUNDED, mailbox};
 use super::peers::Links;
 use super::{background, exit};
+use crate::mailbox::{Receiver, Sender, UNBOUNDED, mailbox};
 use crate::metrics::ServerMetrics;
 use crate::pipeline::node::{Event, LinkCommand, LogOrder};
 use crate::quorum::leader::LinkId;

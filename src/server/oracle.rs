@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
 
-use super::mailbox::Sender;
+use crate::mailbox::Sender;
 use crate::pipeline::node::Event;
 
 /// An answer is at most so old.

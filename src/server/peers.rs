@@ -15,10 +15,10 @@ use crossbeam_channel::bounded;
 
 use super::exit;
 use super::link::{Link, LinkSettings};
-use super::mailbox::Sender;
 use super::mesh::{Members, Mesh, MeshConfig, MeshEvent};
 use super::sockets;
 use crate::config::{Address, Config, PeerAddress, QuorumConfig, WILDCARD};
+use crate::mailbox::Sender;
 use crate::pipeline::node::{Command, Event, LearnerPort, LinkCommand};
 use crate::quorum::leader::LinkId;
 

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::boot::StorageSettings;
 use super::exit;
-use super::mailbox;
+use crate::mailbox;
 use crate::metrics::ServerMetrics;
 use crate::pipeline::node::Event;
 use crate::storage::{StorageError, purge, snap_store};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::bounded;
 
-use super::mailbox::Sender;
+use crate::mailbox::Sender;
 use crate::pipeline::node::{Event, Inspection, Node, RoleReport};
 
 /// How long whoever asks waits for the commit thread.
@@ -77,7 +77,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::mailbox::{Receiver, UNBOUNDED, mailbox};
+    use crate::mailbox::{Receiver, UNBOUNDED, mailbox};
     use mio::{Poll, Token, Waker};
 
     fn events() -> (Sender<Event>, Receiver<Event>) {

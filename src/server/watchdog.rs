@@ -15,7 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use super::exit;
-use super::mailbox;
+use crate::mailbox;
 use crate::net::Clients;
 use crate::pipeline::node::{Event, Inspection};
 

@@ -62,6 +62,7 @@ impl<T, B> Shared<T, B> {
 
     /// Gives everything to a receiver that has nothing.
     fn hand_over(&self, letters: &mut Letters<T>, taken: &mut VecDeque<T>) {
+        letters.receiver_asleep = false;
         std::mem::swap(taken, &mut letters.waiting);
         if letters.blocked > 0 {
             self.taken.notify_all();
@@ -109,6 +110,30 @@ impl<T, B: Bell> Sender<T, B> {
     /// Wakes nobody: the receiver finds the letter when something else wakes it.
     pub fn leave(&self, letter: T) {
         self.0.lock().waiting.push_back(letter);
+    }
+
+    /// Wakes the receiver if it sleeps though there are letters: those that were left.
+    pub fn wake(&self) {
+        let mut letters = self.0.lock();
+        let wake = letters.receiver_asleep && !letters.waiting.is_empty();
+        letters.receiver_asleep &= !wake;
+        drop(letters);
+        if wake {
+            self.0.bell.ring();
+        }
+    }
+
+    /// Wakes the receiver, whatever there is for it.
+    pub fn ring(&self) {
+        self.0.bell.ring();
+    }
+
+    /// Whether the receiver sleeps and there is a single letter for it, which is such a one.
+    pub fn sleeps_on(&self, is_such: impl FnOnce(&T) -> bool) -> bool {
+        let letters = self.0.lock();
+        letters.receiver_asleep
+            && letters.waiting.len() == 1
+            && letters.waiting.front().is_some_and(is_such)
     }
 
     fn post(&self, letter: T, deadline: Option<Instant>) -> Result<(), SendTimeoutError<T>> {
@@ -181,7 +206,6 @@ impl<T> Receiver<T, Condvar> {
             }
             letters.receiver_asleep = true;
             letters = shared.bell.wait(letters).unwrap_or_else(PoisonError::into_inner);
-            letters.receiver_asleep = false;
         }
     }
 }
@@ -289,9 +313,14 @@ mod tests {
         assert!(!receiver.may_sleep());
         assert_eq!((receiver.try_recv(), receiver.try_recv()), (Some(1), None));
         assert!(receiver.may_sleep());
+        sender.wake();
+        assert_eq!(woken(0), 0, "there is nothing for it");
         sender.leave(2);
+        assert!(sender.sleeps_on(|letter| *letter == 2) && !sender.sleeps_on(|_| false));
         assert_eq!(woken(0), 0, "what is left wakes nobody");
         sender.send(3).unwrap();
+        sender.wake();
+        assert!(!sender.sleeps_on(|_| true));
         assert_eq!(woken(5_000), 1);
         receiver.put(4);
         assert_eq!(std::iter::from_fn(|| receiver.try_recv()).collect::<Vec<_>>(), [2, 3, 4]);
