@@ -113,8 +113,11 @@ impl Desk {
         self.execute(&[]);
         self.write();
         self.tally.settle(&self.shared.stats[self.index], &self.metrics);
-        let all = self.batch.is_empty() && self.errands.is_empty() && self.fleet.ready.is_empty();
-        if !(self.mail.may_sleep() && all) {
+        let left = !self.batch.is_empty()
+            || !self.errands.is_empty()
+            || !self.fleet.ready.is_empty()
+            || !self.fleet.stalled.is_empty();
+        if left || !self.mail.may_sleep() {
             self.shared.mailboxes[self.index].ring();
         }
     }

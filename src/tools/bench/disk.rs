@@ -1,14 +1,21 @@
-//! What the disk alone takes: small appends into a preallocated file, one fdatasync each – the
-//! floor under every write's latency.
+//! What the machine itself takes: small appends into a preallocated file, one fdatasync each, and
+//! waking a thread that sleeps – the floor under every write's latency.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
 
 use super::histogram::Histogram;
 use super::options::Options;
 use super::report::Report;
+
+/// After which nobody is awake any more who was.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Java's and our transaction logs grow by this much at a time.
 const PREALLOCATED: usize = 64 << 20;
@@ -19,6 +26,7 @@ pub fn disk(options: &Options) -> io::Result<Report> {
     fs::remove_file(&path)?;
     let mut report = Report::default();
     report.latency("fdatasync", result?);
+    report.latency("wake-up", wake_ups(options.rounds)?);
     Ok(report)
 }
 
@@ -35,4 +43,28 @@ fn measure(options: &Options, file: &File) -> io::Result<Histogram> {
         histogram.record(start.elapsed().as_nanos() as u64);
     }
     Ok(histogram)
+}
+
+/// From a byte that is sent until the thread that waits for it runs.
+fn wake_ups(rounds: usize) -> io::Result<Histogram> {
+    let (mut caller, mut sleeper) = UnixStream::pair()?;
+    let (sender, woken) = bounded(1);
+    let mut histogram = Histogram::default();
+    thread::scope(|scope| {
+        // Ends when the caller hangs up.
+        scope.spawn(move || {
+            while sleeper.read_exact(&mut [0]).is_ok() {
+                let _ = sender.send(Instant::now());
+            }
+        });
+        for _ in 0..rounds {
+            thread::sleep(PAUSE);
+            let start = Instant::now();
+            caller.write_all(&[0])?;
+            let woken = woken.recv().map_err(io::Error::other)?;
+            histogram.record(woken.duration_since(start).as_nanos() as u64);
+        }
+        drop(caller);
+        Ok(histogram)
+    })
 }

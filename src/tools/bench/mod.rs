@@ -28,7 +28,7 @@ modes:
   watch    many sessions watch one node: how long until a write has reached them all
   idle     open sessions and hold them
   gap      one client writes; the longest gap between its acknowledged writes
-  disk     fdatasync of small appends";
+  disk     fdatasync of small appends; waking a thread";
 
 /// Runs one benchmark. Gives the exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn main(args: &[String]) -> i32 {

@@ -51,7 +51,7 @@ pub fn table() -> getopts::Options {
     o.optopt("k", "keys", "nodes that reads and sets choose from (1000)", "N");
     o.optopt("", "nodes", "nodes that fill creates (1000000)", "N");
     o.optopt("", "sessions", "sessions that watch and idle open (2000)", "N");
-    o.optopt("", "rounds", "rounds of watch; writes of disk (20)", "N");
+    o.optopt("", "rounds", "rounds of watch; writes and wake-ups of disk (20)", "N");
     o.optopt("", "session-timeout", "asked for by every session (30000)", "MS");
     o.optopt("", "root", "node below which everything happens (/bench)", "PATH");
     o.optopt("p", "pid", "server processes to watch", "PID,…");
