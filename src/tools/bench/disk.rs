@@ -2,13 +2,14 @@
 //! waking a thread that sleeps – the floor under every write's latency.
 
 use std::fs::{self, File};
+use std::hint;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{TryRecvError, bounded};
 
 use super::histogram::Histogram;
 use super::options::Options;
@@ -45,7 +46,8 @@ fn measure(options: &Options, file: &File) -> io::Result<Histogram> {
     Ok(histogram)
 }
 
-/// From a byte that is sent until the thread that waits for it runs.
+/// From a byte that is sent until the thread that waits for it runs, on another core: this one is
+/// kept busy.
 fn wake_ups(rounds: usize) -> io::Result<Histogram> {
     let (mut caller, mut sleeper) = UnixStream::pair()?;
     let (sender, woken) = bounded(1);
@@ -61,8 +63,14 @@ fn wake_ups(rounds: usize) -> io::Result<Histogram> {
             thread::sleep(PAUSE);
             let start = Instant::now();
             caller.write_all(&[0])?;
-            let woken = woken.recv().map_err(io::Error::other)?;
-            histogram.record(woken.duration_since(start).as_nanos() as u64);
+            let at = loop {
+                match woken.try_recv() {
+                    Ok(at) => break at,
+                    Err(TryRecvError::Empty) => hint::spin_loop(),
+                    Err(e) => return Err(io::Error::other(e)),
+                }
+            };
+            histogram.record(at.duration_since(start).as_nanos() as u64);
         }
         drop(caller);
         Ok(histogram)
