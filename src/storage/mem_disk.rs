@@ -61,10 +61,18 @@ struct State {
 
 #[derive(Default)]
 struct File {
-    live: Vec<u8>,
-    durable: Vec<u8>,
+    live: Image,
+    durable: Image,
     unsynced: Vec<Change>,
     modified: i64,
+}
+
+/// A file's bytes. What it was given in advance and nobody has written takes no memory.
+#[derive(Clone, Default)]
+struct Image {
+    written: Vec<u8>,
+    /// The file's length; zeros lie behind what is written.
+    len: usize,
 }
 
 #[derive(Clone)]
@@ -130,14 +138,14 @@ impl MemDisk {
             }
         };
         let file = &mut state.files[id];
-        write(&mut file.live, offset as u64, bytes);
-        write(&mut file.durable, offset as u64, bytes);
+        file.live.write(offset as u64, bytes);
+        file.durable.write(offset as u64, bytes);
     }
 
     /// A file's live bytes.
     pub fn peek(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.lock();
-        state.live.get(path).map(|&id| state.files[id].live.clone())
+        state.live.get(path).map(|&id| state.files[id].live.to_vec())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -267,30 +275,53 @@ impl File {
 }
 
 impl Change {
-    fn apply(&self, image: &mut Vec<u8>) {
+    fn apply(&self, image: &mut Image) {
         match self {
-            Change::Write(offset, bytes) => write(image, *offset, bytes),
-            Change::SetLen(len) => image.resize(*len as usize, 0),
+            Change::Write(offset, bytes) => image.write(*offset, bytes),
+            Change::SetLen(len) => image.set_len(*len as usize),
         }
     }
 }
 
-fn write(image: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
-    let (start, end) = (offset as usize, offset as usize + bytes.len());
-    if image.len() < end {
-        image.resize(end, 0);
+impl Image {
+    fn write(&mut self, offset: u64, bytes: &[u8]) {
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        if self.written.len() < end {
+            self.written.resize(end, 0);
+        }
+        self.written[start..end].copy_from_slice(bytes);
+        self.len = self.len.max(end);
     }
-    image[start..end].copy_from_slice(bytes);
+
+    fn set_len(&mut self, len: usize) {
+        self.written.truncate(len);
+        self.len = len;
+    }
+
+    fn read(&self, offset: usize, buf: &mut [u8]) -> usize {
+        let n = buf.len().min(self.len.saturating_sub(offset));
+        let written = self.written.get(offset..).unwrap_or_default();
+        let (copied, zeros) = buf[..n].split_at_mut(n.min(written.len()));
+        copied.copy_from_slice(&written[..copied.len()]);
+        zeros.fill(0);
+        n
+    }
+
+    fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = self.written.clone();
+        bytes.resize(self.len, 0);
+        bytes
+    }
 }
 
 /// Lets any of the write's sectors through.
-fn tear(image: &mut Vec<u8>, offset: u64, bytes: &[u8], rng: &mut Rng) {
+fn tear(image: &mut Image, offset: u64, bytes: &[u8], rng: &mut Rng) {
     let end = offset + bytes.len() as u64;
     let mut from = offset;
     while from < end {
         let to = ((from / SECTOR + 1) * SECTOR).min(end);
         if rng.below(2) == 1 {
-            write(image, from, &bytes[(from - offset) as usize..(to - offset) as usize]);
+            image.write(from, &bytes[(from - offset) as usize..(to - offset) as usize]);
         }
         from = to;
     }
@@ -336,7 +367,7 @@ impl Disk for MemDisk {
             .filter_map(|(path, &id)| {
                 let file = &state.files[id];
                 let name = path.file_name()?.to_str()?.to_string();
-                Some(Entry { name, len: file.live.len() as u64, modified: file.modified })
+                Some(Entry { name, len: file.live.len as u64, modified: file.modified })
             })
             .collect())
     }
@@ -350,7 +381,7 @@ impl Disk for MemDisk {
         match state.live.get(path) {
             Some(_) if existing == Existing::Refuse => Err(io::ErrorKind::AlreadyExists.into()),
             Some(&id) => {
-                state.files[id].live.clear();
+                state.files[id].live.set_len(0);
                 state.files[id].unsynced.push(Change::SetLen(0));
                 Ok(self.handle(&state, id))
             }
@@ -441,7 +472,7 @@ impl MemFile {
 
 impl DiskFile for MemFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.state()?.files[self.id].live.len() as u64)
+        Ok(self.state()?.files[self.id].live.len as u64)
     }
 
     fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
@@ -451,11 +482,7 @@ impl DiskFile for MemFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let state = self.state()?;
         state.check_power()?;
-        let bytes = &state.files[self.id].live;
-        let from = (offset as usize).min(bytes.len());
-        let n = buf.len().min(bytes.len() - from);
-        buf[..n].copy_from_slice(&bytes[from..from + n]);
-        Ok(n)
+        Ok(state.files[self.id].live.read(offset as usize, buf))
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -167,10 +167,32 @@ impl World {
         if config.version <= self.members.version {
             return;
         }
+        self.check_kept_by_quorums(config);
         let old = std::mem::replace(&mut self.members, Arc::clone(config));
         self.coverage.reconfigs += u64::from(counter_of(config.version) != 0);
         let kept = config.servers.values().filter_map(|new| Some((new, old.servers.get(&new.id)?)));
         self.coverage.role_changes += kept.filter(|(new, old)| new.role != old.role).count() as u64;
+    }
+
+    /// A configuration comes into force only when quorums of it and of the one before keep it:
+    /// whoever leads next learns of it.
+    fn check_kept_by_quorums(&self, config: &QuorumConfig) {
+        for of in [&*self.members, config] {
+            let voters = of.participants().map(|server| server.id as usize - 1);
+            let (with, without): (Vec<usize>, Vec<usize>) =
+                voters.partition(|s| self.version_kept(*s) >= config.version);
+            let version = config.version;
+            assert!(with.len() > without.len(), "{version:#x} is in force and kept by {with:?} only");
+        }
+    }
+
+    /// The latest version on a server's disk.
+    fn version_kept(&self, s: usize) -> i64 {
+        let disk = self.servers[s].disk.shared();
+        let next = disk::read_all(&*disk, Path::new(&format!("{CONFIG_FILE}.dynamic.next")));
+        let next = String::from_utf8(next.unwrap_or_default()).expect("a text");
+        let next = QuorumConfig::parse(&next, false).expect("a configuration");
+        self.load_config(s).quorum.version.max(next.version)
     }
 
     // ---- the election mesh -----------------------------------------------------------------
