@@ -427,13 +427,10 @@ impl Node {
                 self.as_observer_master(cx, out, |core, o| core.activated(designated_leader, o));
                 self.activate_text(&config, designated_leader, cx, out);
             }
-            LearnerOutput::Serve { epoch } => {
-                if self.activate_last_seen(cx, out) {
-                    self.step_down("changes proposed in reconfig", out);
-                } else {
-                    self.serve_as_learner(epoch, cx, out);
-                }
+            LearnerOutput::ActivateUpTo { config, upto } => {
+                self.activate_upto(&config, upto, cx, out);
             }
+            LearnerOutput::Serve { epoch } => self.serve_as_learner(epoch, cx, out),
             LearnerOutput::Revalidated { session, valid } => {
                 self.on_revalidated(session, valid, cx, out);
             }

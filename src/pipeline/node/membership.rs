@@ -143,10 +143,19 @@ impl Node {
         }
     }
 
-    /// Synchronised: the configuration that came with NEWLEADER is in force.
-    pub(super) fn activate_last_seen(&mut self, cx: Cx<'_>, out: &mut Outputs) -> bool {
-        let config = Arc::clone(&self.membership.last_seen);
-        self.activate(config, None, cx, out)
+    /// Synchronised: the configuration that came with NEWLEADER is in force, if it is of nothing
+    /// later than `upto`. (A Java learner does not look: ours would spread, by its votes, what may
+    /// never be committed.)
+    pub(super) fn activate_upto(&mut self, text: &str, upto: i64, cx: Cx<'_>, out: &mut Outputs) {
+        match self.read_config(text) {
+            Err(e) => log::error!("the leader leads with {e}"),
+            Ok(config) if config.version > upto => {}
+            Ok(config) => {
+                if self.activate(config, None, cx, out) {
+                    self.step_down("changes proposed in reconfig", out);
+                }
+            }
+        }
     }
 
     /// A configuration is in force. `appointed`: who is to lead by it. True if this server's role
