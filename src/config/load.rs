@@ -55,11 +55,7 @@ fn read_config(path: &str, read: Read<'_>) -> Result<Vec<u8>, ConfigError> {
     })
 }
 
-fn surroundings(
-    draft: &Draft,
-    words: &Words,
-    read: Read<'_>,
-) -> Result<Surroundings, ConfigError> {
+fn surroundings(draft: &Draft, words: &Words, read: Read<'_>) -> Result<Surroundings, ConfigError> {
     let mut around = Surroundings::default();
     if let Some(path) = draft.dynamic_config_file() {
         around.dynamic = Some(read_config(path, read)?);

@@ -257,8 +257,7 @@ impl World {
     pub fn ask_for_reconfig(&mut self, request: &ReconfigRequest) {
         let path = String::from(CONFIG_NODE);
         let read = ReadRequest { path: path.clone(), watch: false };
-        for (op, body) in
-            [(code::RECONFIG, request.to_bytes()), (code::GET_DATA, read.to_bytes())]
+        for (op, body) in [(code::RECONFIG, request.to_bytes()), (code::GET_DATA, read.to_bytes())]
         {
             let c = self.rng.below(self.clients.len() as u64) as usize;
             let client = &mut self.clients[c];

@@ -182,7 +182,10 @@ impl World {
             let (with, without): (Vec<usize>, Vec<usize>) =
                 voters.partition(|s| self.version_kept(*s) >= config.version);
             let version = config.version;
-            assert!(with.len() > without.len(), "{version:#x} is in force and kept by {with:?} only");
+            assert!(
+                with.len() > without.len(),
+                "{version:#x} is in force and kept by {with:?} only"
+            );
         }
     }
 
