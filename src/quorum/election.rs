@@ -326,9 +326,13 @@ impl Election {
         }
         match (state, n.state) {
             (_, Observing) => {}
-            // A vote for somebody outside the ensemble, or of a server that has no data at all.
-            (Looking, _) if !self.verifier.is_voter(n.leader) => {}
+            // A server that has no data at all.
             (Looking, Looking) if n.zxid == -1 => {}
+            (Looking, Looking) if !self.verifier.is_voter(n.leader) => {
+                self.hear_undecided(from, n.election_epoch, now, out);
+            }
+            // Somebody outside the ensemble.
+            (Looking, _) if !self.verifier.is_voter(n.leader) => {}
             (Looking, Looking) => self.hear_looking(from, n, now, out),
             (Looking, _) => self.hear_settled(from, n, out),
             (_, Looking) => {
@@ -353,12 +357,29 @@ impl Election {
         (config.version > self.verifier.current().version()).then_some(config)
     }
 
+    /// A voter that names nobody: it votes under the next configuration only, and may not lead yet.
+    /// It counts once it has our vote, for which we must be in the same round. (Java's servers do
+    /// not listen, and never meet it if its round is the later one.)
+    fn hear_undecided(&mut self, from: i64, round: i64, now: u64, out: &mut Vec<Output>) {
+        if round < self.vote.round {
+            self.tell(from, out);
+        } else if round > self.vote.round {
+            self.received.clear();
+            let own = self.candidacy(round);
+            self.propose(own, now, out);
+        }
+    }
+
     /// A vote of somebody who looks, too.
     fn hear_looking(&mut self, from: i64, n: &Notification, now: u64, out: &mut Vec<Output>) {
         let theirs = Vote::of(n);
         let may_lead = self.verifier.current().weight(theirs.leader) != 0;
         if theirs.round < self.vote.round {
-            return self.tell(from, out);
+            // Who is no voter is not listened to, but answered: there would be no end to it.
+            if self.verifier.is_voter(self.settings.sid) {
+                self.tell(from, out);
+            }
+            return;
         }
         if theirs.round > self.vote.round {
             self.received.clear();
