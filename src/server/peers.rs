@@ -93,7 +93,8 @@ impl Peers {
             bind_attempts: config.election_port_bind_retry,
             ..MeshConfig::new(my_id)
         };
-        let members = Members::new(&config.quorum, &config.quorum, my_id);
+        let last_seen = config.last_seen_quorum.as_ref().unwrap_or(&config.quorum);
+        let members = Members::new(&config.quorum, last_seen, my_id);
         let mesh = Mesh::start(mesh_config, members, mesh_events)?;
         let own = config.quorum.servers.get(&my_id).map(|s| s.addresses.clone());
         let limit = u64::from(config.connect_to_learner_master_limit.max(1));

@@ -241,8 +241,9 @@ impl World {
         let zero = Now { mono: 0, wall: WALL_START };
         let own = &quorum.config.servers[&server.id];
         let quorum_port = own.addresses[0].quorum_port;
-        let peers = Members::new(&quorum.config, &quorum.config, server.id).peers;
-        let proposed = quorum.last_seen.as_ref().map(|config| config.version);
+        let last_seen = quorum.last_seen.as_ref().unwrap_or(&quorum.config);
+        let peers = Members::new(&quorum.config, last_seen, server.id).peers;
+        let proposed = Some(last_seen.version).filter(|version| *version > quorum.config.version);
         let settings = NodeSettings { quorum: Some(quorum), ..server.settings.clone() };
         let node = Node::new(settings, metrics, policy, boot, zero);
         let mut worker = LogWorker::new(disk, layout, log, snapshot, last);
