@@ -74,13 +74,16 @@ impl World {
     // ---- servers and their files -----------------------------------------------------------
 
     /// What a server's configuration says. One whose files do not have it in the ensemble any more
-    /// cannot start: an operator sets it up anew.
-    pub fn read_config(&mut self, s: usize) -> Start {
+    /// cannot start: an operator sets it up anew, or waits until that is safe.
+    pub fn read_config(&mut self, s: usize) -> Option<Start> {
         let settings = self.servers[s].quorum_settings();
         if !self.knobs.reconfig {
-            return Start { quorum: settings, files: None };
+            return Some(Start { quorum: settings, files: None });
         }
         if boot::check_own_id(&self.load_config(s)).is_err() {
+            if !self.may_set_up(s) {
+                return None;
+            }
             self.coverage.locked_out += 1;
             self.set_up(s);
         }
@@ -90,7 +93,21 @@ impl World {
         let files = files.unwrap_or_else(|e| panic!("server {}: {e}", s + 1));
         let quorum = boot::quorum_settings(&config);
         let quorum = QuorumSettings { election: settings.election, ..quorum };
-        Start { quorum, files: Some(files) }
+        Some(Start { quorum, files: Some(files) })
+    }
+
+    /// Who is set up as a joiner forgets that it was removed. With others who never heard of that
+    /// it could be a quorum of a configuration of old (Java: likewise), so there must be none.
+    fn may_set_up(&self, s: usize) -> bool {
+        let id = self.servers[s].id;
+        let is_voter = |config: &QuorumConfig| config.participants().any(|server| server.id == id);
+        let is_behind = |config: &QuorumConfig| config.version < self.members.version;
+        let mut others = (0..self.servers.len()).filter(|t| *t != s);
+        self.members.servers.contains_key(&id)
+            || others.all(|t| {
+                let config = self.load_config(t).quorum;
+                !is_behind(&config) || !is_voter(&config)
+            })
     }
 
     fn load_config(&self, s: usize) -> Config {
@@ -100,8 +117,9 @@ impl World {
             .unwrap_or_else(|e| panic!("server {} cannot read its configuration: {e}", s + 1))
     }
 
-    /// Writes a server's configuration file as an operator does: with the members that are known,
-    /// and the server itself – as an observer, which cannot decide anything, if it is no member.
+    /// Writes a server's configuration file as an operator does: for a member, with what is in
+    /// force; for a joiner with the members that are known, and itself as an observer, which cannot
+    /// decide anything.
     pub fn set_up(&mut self, s: usize) {
         let server = &self.servers[s];
         let id = server.id;
@@ -113,8 +131,15 @@ impl World {
         if self.knobs.static_client_port {
             text += &format!("clientPort={}\n", client_port(id));
         }
-        for (id, spec) in &self.members.servers {
-            text += &format!("server.{id}={spec}\n");
+        let mut files = Vec::new();
+        if self.members.version != 0 && self.members.servers.contains_key(&id) {
+            let dynamic = format!("{CONFIG_FILE}.dynamic.{:x}", self.members.version);
+            text += &format!("dynamicConfigFile={dynamic}\n");
+            files.push((dynamic, self.members.dynamic_file_text(false)));
+        } else {
+            for (id, spec) in &self.members.servers {
+                text += &format!("server.{id}={spec}\n");
+            }
         }
         if !self.members.servers.contains_key(&id) {
             let client = !self.knobs.static_client_port;
@@ -123,8 +148,10 @@ impl World {
         }
         trace!(self.now, "[{}] is set up with {}", s + 1, self.members);
         let disk = server.disk.shared();
-        for (path, text) in [(CONFIG_FILE, text), ("/data/myid", id.to_string())] {
-            let path = Path::new(path);
+        files.push((CONFIG_FILE.into(), text));
+        files.push(("/data/myid".into(), id.to_string()));
+        for (path, text) in files {
+            let path = Path::new(&path);
             disk.create_dir_all(disk::parent(path)).expect("a directory");
             disk::write_atomically(&*disk, path, text.as_bytes()).expect("a file");
         }

@@ -225,7 +225,9 @@ impl World {
         trace!(self.now, "[{}] starts", s + 1);
         let random = self.rng.next();
         let now = self.now;
-        let Start { quorum, files } = self.read_config(s);
+        let Some(Start { quorum, files }) = self.read_config(s) else {
+            return self.after(300 * MS, Action::Restart { s });
+        };
         let server = &mut self.servers[s];
         server.silent = false;
         let (tree, boot, stats) = boot::recover(&server.storage, true)
