@@ -428,7 +428,9 @@ impl Election {
 
     /// Those who support a leadership, if it stands: a quorum supports it and its leader says so
     /// itself, in this very set of ballots (ZOOKEEPER-3537). If we are the leader, it must be of
-    /// our round: not a memory of a time before we looked.
+    /// our round: not a memory of a time before we looked. What is proposed is the leader's
+    /// business: we may have seen what was given up since, and would never get in. (Java's does
+    /// not, until there is another election.)
     fn standing(&self, ballots: &BTreeMap<i64, Ballot>, claim: &Ballot) -> Option<BTreeSet<i64>> {
         let leader = claim.vote.leader;
         let confirmed = if leader == self.settings.sid {
@@ -436,7 +438,14 @@ impl Election {
         } else {
             ballots.get(&leader).is_some_and(|ballot| ballot.state == ServerState::Leading)
         };
-        if confirmed { self.supporting_quorum(ballots, claim) } else { None }
+        let supporters = self.supporters(ballots, claim);
+        let stands = confirmed && self.verifier.is_current_quorum(|sid| supporters.contains(&sid));
+        stands.then_some(supporters)
+    }
+
+    fn supporters(&self, ballots: &BTreeMap<i64, Ballot>, claim: &Ballot) -> BTreeSet<i64> {
+        let agree = ballots.iter().filter(|(_, ballot)| claim.agrees_with(ballot));
+        agree.map(|(&sid, _)| sid).collect()
     }
 
     fn supporting_quorum(
@@ -444,8 +453,7 @@ impl Election {
         ballots: &BTreeMap<i64, Ballot>,
         claim: &Ballot,
     ) -> Option<BTreeSet<i64>> {
-        let agree = ballots.iter().filter(|(_, ballot)| claim.agrees_with(ballot));
-        let supporters: BTreeSet<i64> = agree.map(|(&sid, _)| sid).collect();
+        let supporters = self.supporters(ballots, claim);
         self.verifier.is_quorum(|sid| supporters.contains(&sid)).then_some(supporters)
     }
 

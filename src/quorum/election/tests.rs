@@ -149,6 +149,19 @@ fn who_votes_under_the_next_configuration_only_is_met_in_its_round() {
 }
 
 #[test]
+fn a_proposal_that_was_given_up_keeps_nobody_out() {
+    // 3 was to leave and 4 to come; 2 and 3 go on without having heard of it.
+    let of = |text: &str| Arc::new(QuorumConfig::parse(text, false).unwrap());
+    let next = config_text(1..=2, "server.4=h4:1:2:participant\n", 5);
+    let verifier = JointVerifier::new(of(&config_text(1..=3, "", 4)), Some(of(&next)));
+    let mut election = Election::new(Settings::new(1), verifier, Role::Participant);
+    start(&mut election);
+    let settled = |state| Notification { election_epoch: 9, ..says(state, 3) };
+    assert_eq!(decided(&hear(&mut election, 2, settled(Following))), None);
+    assert_eq!(decided(&hear(&mut election, 3, settled(Leading))), Some((Following, 3)));
+}
+
+#[test]
 fn who_is_no_voter_does_not_answer_those_who_answer_it() {
     let mut election = election_in(&config_text(1..=3, "", 0), 7);
     start(&mut election);
