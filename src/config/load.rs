@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use super::draft::{Draft, Surroundings};
 use super::error::{ConfigError, Note};
@@ -23,14 +23,22 @@ pub fn words(arguments: &[String]) -> Words {
     Words::sort(arguments, &flags)
 }
 
+/// Reads a file whole.
+type Read<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
 /// The configuration for a server started with these words: one names a configuration file,
 /// two to four are port, data directory, `tickTime` and `maxClientCnxns`.
 pub fn config(words: &Words) -> Result<Config, ConfigError> {
+    config_read_by(words, &|path| fs::read(path))
+}
+
+/// As [`config`], off whatever `read` reads.
+pub fn config_read_by(words: &Words, read: Read<'_>) -> Result<Config, ConfigError> {
     let draft = match words.rest.as_slice() {
-        [path] => Draft::from_file(path, &read_config(path)?, &words.defines)?,
+        [path] => Draft::from_file(path, &read_config(path, read)?, &words.defines)?,
         rest => Draft::from_words(rest, &words.defines)?,
     };
-    let around = surroundings(&draft, words)?;
+    let around = surroundings(&draft, words, read)?;
     let mut config = draft.finish(&around)?;
     if !words.jvm_options.is_empty() {
         config.notes.push(Note::info(format!(
@@ -41,27 +49,27 @@ pub fn config(words: &Words) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-fn read_config(path: &str) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|error| {
+fn read_config(path: &str, read: Read<'_>) -> Result<Vec<u8>, ConfigError> {
+    read(Path::new(path)).map_err(|error| {
         ConfigError::other(format!("Error processing {path}: it cannot be read: {error}"))
     })
 }
 
-fn surroundings(draft: &Draft, words: &Words) -> Result<Surroundings, ConfigError> {
+fn surroundings(draft: &Draft, words: &Words, read: Read<'_>) -> Result<Surroundings, ConfigError> {
     let mut around = Surroundings::default();
     if let Some(path) = draft.dynamic_config_file() {
-        around.dynamic = Some(read_config(path)?);
+        around.dynamic = Some(read_config(path, read)?);
     }
     if let [path] = words.rest.as_slice() {
-        around.next_dynamic = read_if_present(Path::new(&next_dynamic_file(path)))?;
-        let id = read_if_present(&draft.data_dir().join("myid"))?;
+        around.next_dynamic = read_if_present(Path::new(&next_dynamic_file(path)), read)?;
+        let id = read_if_present(&draft.data_dir().join("myid"), read)?;
         around.my_id = id.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     }
     Ok(around)
 }
 
-fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
-    match fs::read(path) {
+fn read_if_present(path: &Path, read: Read<'_>) -> Result<Option<Vec<u8>>, ConfigError> {
+    match read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(None)

@@ -326,9 +326,13 @@ impl Election {
         }
         match (state, n.state) {
             (_, Observing) => {}
-            // A vote for somebody outside the ensemble, or of a server that has no data at all.
-            (Looking, _) if !self.verifier.is_voter(n.leader) => {}
+            // A server that has no data at all.
             (Looking, Looking) if n.zxid == -1 => {}
+            (Looking, Looking) if !self.verifier.is_voter(n.leader) => {
+                self.hear_undecided(from, n.election_epoch, now, out);
+            }
+            // Somebody outside the ensemble.
+            (Looking, _) if !self.verifier.is_voter(n.leader) => {}
             (Looking, Looking) => self.hear_looking(from, n, now, out),
             (Looking, _) => self.hear_settled(from, n, out),
             (_, Looking) => {
@@ -353,12 +357,29 @@ impl Election {
         (config.version > self.verifier.current().version()).then_some(config)
     }
 
+    /// A voter that names nobody: it votes under the next configuration only, and may not lead yet.
+    /// It counts once it has our vote, for which we must be in the same round. (Java's servers do
+    /// not listen, and never meet it if its round is the later one.)
+    fn hear_undecided(&mut self, from: i64, round: i64, now: u64, out: &mut Vec<Output>) {
+        if round < self.vote.round {
+            self.tell(from, out);
+        } else if round > self.vote.round {
+            self.received.clear();
+            let own = self.candidacy(round);
+            self.propose(own, now, out);
+        }
+    }
+
     /// A vote of somebody who looks, too.
     fn hear_looking(&mut self, from: i64, n: &Notification, now: u64, out: &mut Vec<Output>) {
         let theirs = Vote::of(n);
         let may_lead = self.verifier.current().weight(theirs.leader) != 0;
         if theirs.round < self.vote.round {
-            return self.tell(from, out);
+            // Who is no voter is not listened to, but answered: there would be no end to it.
+            if self.verifier.is_voter(self.settings.sid) {
+                self.tell(from, out);
+            }
+            return;
         }
         if theirs.round > self.vote.round {
             self.received.clear();
@@ -407,7 +428,9 @@ impl Election {
 
     /// Those who support a leadership, if it stands: a quorum supports it and its leader says so
     /// itself, in this very set of ballots (ZOOKEEPER-3537). If we are the leader, it must be of
-    /// our round: not a memory of a time before we looked.
+    /// our round: not a memory of a time before we looked. What is proposed is the leader's
+    /// business: we may have seen what was given up since, and would never get in. (Java's does
+    /// not, until there is another election.)
     fn standing(&self, ballots: &BTreeMap<i64, Ballot>, claim: &Ballot) -> Option<BTreeSet<i64>> {
         let leader = claim.vote.leader;
         let confirmed = if leader == self.settings.sid {
@@ -415,7 +438,14 @@ impl Election {
         } else {
             ballots.get(&leader).is_some_and(|ballot| ballot.state == ServerState::Leading)
         };
-        if confirmed { self.supporting_quorum(ballots, claim) } else { None }
+        let supporters = self.supporters(ballots, claim);
+        let stands = confirmed && self.verifier.is_current_quorum(|sid| supporters.contains(&sid));
+        stands.then_some(supporters)
+    }
+
+    fn supporters(&self, ballots: &BTreeMap<i64, Ballot>, claim: &Ballot) -> BTreeSet<i64> {
+        let agree = ballots.iter().filter(|(_, ballot)| claim.agrees_with(ballot));
+        agree.map(|(&sid, _)| sid).collect()
     }
 
     fn supporting_quorum(
@@ -423,8 +453,7 @@ impl Election {
         ballots: &BTreeMap<i64, Ballot>,
         claim: &Ballot,
     ) -> Option<BTreeSet<i64>> {
-        let agree = ballots.iter().filter(|(_, ballot)| claim.agrees_with(ballot));
-        let supporters: BTreeSet<i64> = agree.map(|(&sid, _)| sid).collect();
+        let supporters = self.supporters(ballots, claim);
         self.verifier.is_quorum(|sid| supporters.contains(&sid)).then_some(supporters)
     }
 

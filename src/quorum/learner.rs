@@ -75,7 +75,13 @@ pub enum LearnerOutput {
     },
     /// A configuration is proposed; keep it durably before what follows.
     LastSeenConfig(String),
-    /// Synchronised: serve clients. The configuration that NEWLEADER brought is in force.
+    /// Synchronised: the configuration that NEWLEADER brought is in force, if its version is not
+    /// later than `upto`. A later one is that of a transaction which is not committed yet.
+    ActivateUpTo {
+        config: String,
+        upto: i64,
+    },
+    /// Synchronised: serve clients.
     Serve {
         epoch: i64,
     },
@@ -151,6 +157,8 @@ pub struct LearnerCore {
     durable: i64,
     /// What was appended when NEWLEADER came: durable as soon as the epoch is.
     before_newleader: i64,
+    /// The configuration that came with NEWLEADER, until it is in force.
+    newleader_config: Option<String>,
     /// The tree is in memory and at the sync point.
     tree_ready: bool,
     epoch_durable: bool,
@@ -187,6 +195,7 @@ impl LearnerCore {
             ack_from: 0,
             durable: 0,
             before_newleader: 0,
+            newleader_config: None,
             tree_ready: true,
             epoch_durable: false,
             tree_in_doubt: false,
@@ -480,6 +489,7 @@ impl LearnerCore {
         }
         if packet.payload().len() > 1 {
             let text = String::from_utf8_lossy(packet.payload()).into_owned();
+            self.newleader_config = Some(text.clone());
             out.push(LearnerOutput::LastSeenConfig(text));
         }
         self.phase = Phase::AcksNewLeader;
@@ -515,6 +525,10 @@ impl LearnerCore {
         self.phase = Phase::Serving;
         let ack = QuorumPacket::bare(packet::ACK, epoch_start(self.epoch));
         out.push(LearnerOutput::Send(ack));
+        if let Some(config) = self.newleader_config.take() {
+            let upto = self.committed.max(epoch_start(self.epoch));
+            out.push(LearnerOutput::ActivateUpTo { config, upto });
+        }
         out.push(LearnerOutput::Serve { epoch: self.epoch });
         Ok(())
     }

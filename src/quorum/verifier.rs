@@ -144,9 +144,16 @@ impl JointVerifier {
 
     /// Whether the servers for which `has` is true are a quorum of every configuration that counts.
     pub fn is_quorum(&self, has: impl Fn(i64) -> bool) -> bool {
-        self.each().all(|verifier| {
-            verifier.is_quorum(&has) || (self.oracle == Some(true) && verifier.may_use_oracle())
-        })
+        self.each().all(|verifier| self.has_quorum(verifier, &has))
+    }
+
+    /// As [`Self::is_quorum`], of the committed configuration only.
+    pub fn is_current_quorum(&self, has: impl Fn(i64) -> bool) -> bool {
+        self.has_quorum(&self.current, has)
+    }
+
+    fn has_quorum(&self, verifier: &QuorumVerifier, has: impl Fn(i64) -> bool) -> bool {
+        verifier.is_quorum(has) || (self.oracle == Some(true) && verifier.may_use_oracle())
     }
 }
 

@@ -79,10 +79,17 @@ pub fn member_files(config: &Config) -> Result<MemberFiles, String> {
     let path = Path::new(&config.config_path);
     let absolute = std::fs::canonicalize(storage::disk::parent(path));
     let dir = absolute.map_err(|e| format!("{}: {e}", path.display()))?;
-    let files = MemberFiles::new(
-        storage::RealDisk::shared(),
-        dir.join(path.file_name().unwrap_or_default()),
-    );
+    let path = dir.join(path.file_name().unwrap_or_default());
+    member_files_on(storage::RealDisk::shared(), &path, config)
+}
+
+/// As [`member_files`], on any disk; `path`: the configuration file, from the root on.
+pub fn member_files_on(
+    disk: SharedDisk,
+    path: &Path,
+    config: &Config,
+) -> Result<MemberFiles, String> {
+    let files = MemberFiles::new(disk, path);
     if config.wants_backup() {
         files.back_up().map_err(|e| format!("Error processing {}: {e}", path.display()))?;
     }
@@ -161,9 +168,8 @@ pub fn snapshot_policy(config: &Config) -> SnapshotPolicy {
     SnapshotPolicy::new(i64::from(config.snap_count), size_limit, random())
 }
 
-pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) -> NodeSettings {
-    let my_id = config.server_id.unwrap_or(1);
-    let quorum = config.distributed.then(|| QuorumSettings {
+pub fn quorum_settings(config: &Config) -> QuorumSettings {
+    QuorumSettings {
         config: Arc::new(config.quorum.clone()),
         last_seen: config.last_seen_quorum.clone().map(Arc::new),
         client_address: config.client_address.clone(),
@@ -172,16 +178,23 @@ pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) ->
             multi_address: config.multi_address_enabled,
             min_interval: u64::from(config.fastleader_min_notification_interval_ms),
             max_interval: u64::from(config.fastleader_max_notification_interval_ms),
-            ..election::Settings::new(my_id)
+            ..election::Settings::new(my_id(config))
         },
-    });
+    }
+}
+
+fn my_id(config: &Config) -> i64 {
+    config.server_id.unwrap_or(1)
+}
+
+pub fn node_settings(config: &Config, auth: Arc<Registry>, io_threads: usize) -> NodeSettings {
     NodeSettings {
-        my_id,
+        my_id: my_id(config),
         tick_ms: i64::from(config.tick_time_ms),
         init_limit: i64::from(config.init_limit),
         sync_limit: i64::from(config.sync_limit),
         commit_log_count: config.commit_log_count as usize,
-        quorum,
+        quorum: config.distributed.then(|| quorum_settings(config)),
         prep: prep_options(config),
         auth,
         io_threads,

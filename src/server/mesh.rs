@@ -30,7 +30,7 @@ use std::time::Duration;
 use crossbeam_channel::{SendTimeoutError, Sender};
 use log::{info, warn};
 
-use crate::config::Address;
+use crate::config::{Address, PeerAddress, QuorumConfig};
 use crate::wire::election::{Notification, write_frame};
 
 use listener::Listener;
@@ -81,6 +81,19 @@ pub struct Members {
     pub own: Vec<Address>,
     /// Election addresses of the others.
     pub peers: BTreeMap<i64, Vec<Address>>,
+}
+
+impl Members {
+    /// What server `my_id` makes of the configuration in force and the one seen last: who is in
+    /// either of them.
+    pub fn new(committed: &QuorumConfig, last_seen: &QuorumConfig, my_id: i64) -> Self {
+        let mut all = BTreeMap::new();
+        for spec in last_seen.servers.values().chain(committed.servers.values()) {
+            let addresses: Vec<_> = spec.addresses.iter().map(PeerAddress::election).collect();
+            all.insert(spec.id, addresses);
+        }
+        Self { own: all.remove(&my_id).unwrap_or_default(), peers: all }
+    }
 }
 
 /// What a mesh has to tell.

@@ -3,7 +3,7 @@
 //! nothing.
 //! Java: `QuorumCnxManager`, `Leader.LearnerCnxAcceptor`, `Learner.connectToLeader`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -93,7 +93,9 @@ impl Peers {
             bind_attempts: config.election_port_bind_retry,
             ..MeshConfig::new(my_id)
         };
-        let mesh = Mesh::start(mesh_config, members(&config.quorum, my_id), mesh_events)?;
+        let last_seen = config.last_seen_quorum.as_ref().unwrap_or(&config.quorum);
+        let members = Members::new(&config.quorum, last_seen, my_id);
+        let mesh = Mesh::start(mesh_config, members, mesh_events)?;
         let own = config.quorum.servers.get(&my_id).map(|s| s.addresses.clone());
         let limit = u64::from(config.connect_to_learner_master_limit.max(1));
         Ok(Self {
@@ -158,8 +160,7 @@ impl Peers {
 
     /// A server that leaves the ensemble keeps its addresses: it may come back.
     fn set_members(&mut self, committed: &QuorumConfig, last_seen: &QuorumConfig) {
-        let mut members = members(last_seen, self.my_id);
-        members.peers.extend(self::members(committed, self.my_id).peers);
+        let mut members = Members::new(committed, last_seen, self.my_id);
         if let Some(own) = committed.servers.get(&self.my_id) {
             self.own.clone_from(&own.addresses);
         }
@@ -201,18 +202,6 @@ impl Peers {
         if let Err(e) = spawned {
             exit::on_bug(&format!("no thread to connect to the leader: {e}"));
         }
-    }
-}
-
-fn members(config: &QuorumConfig, my_id: i64) -> Members {
-    let election = |id: &i64| {
-        let addresses = config.servers.get(id).map(|s| s.addresses.as_slice()).unwrap_or_default();
-        addresses.iter().map(PeerAddress::election).collect::<Vec<_>>()
-    };
-    let others = config.servers.keys().filter(|id| **id != my_id);
-    Members {
-        own: election(&my_id),
-        peers: others.map(|id| (*id, election(id))).collect::<BTreeMap<_, _>>(),
     }
 }
 

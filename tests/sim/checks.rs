@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ironkeeper::config::QuorumConfig;
 use ironkeeper::storage::LogCommand;
 use ironkeeper::tree::{DataTree, TreeOptions};
 use ironkeeper::wire::{Reader, Record, Stat, Txn, TxnRecord, code, epoch_of};
@@ -65,6 +66,8 @@ pub struct Checks {
     ended: Vec<Vec<Seen>>,
     sessions: BTreeSet<i64>,
     session_born: BTreeMap<i64, (Time, i32)>,
+    /// Text of each configuration that was in force, by version.
+    configs: BTreeMap<i64, String>,
 }
 
 impl Checks {
@@ -143,6 +146,13 @@ impl Checks {
             }
             _ => {}
         }
+    }
+
+    /// A configuration is in force on a server: it is the same for all.
+    pub fn activated(&mut self, s: usize, config: &QuorumConfig) {
+        let text = config.to_string();
+        let known = self.configs.entry(config.version).or_insert_with(|| text.clone());
+        assert_eq!(text, *known, "server {} has another configuration of this version", s + 1);
     }
 
     pub fn new_session(&mut self, session: i64) {

@@ -4,24 +4,34 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use ironkeeper::auth::{AuthConfig, Registry};
+use ironkeeper::config::QuorumConfig;
 use ironkeeper::pipeline::node::Event;
 use ironkeeper::pipeline::read::{ReadView, Viewer, is_read};
 use ironkeeper::pipeline::{ClientRequest, ConnId, IoEvent, ToIo};
-use ironkeeper::tree::WatcherId;
+use ironkeeper::tree::{CONFIG_NODE, WatcherId};
 use ironkeeper::wire::proto::{
-    ConnectRequest, CreateRequest, GetDataResponse, MultiHeader, ReadRequest, ReplyHeader,
-    SetDataRequest, VersionRequest, WatcherEvent,
+    ConnectRequest, CreateRequest, GetDataResponse, MultiHeader, ReadRequest, ReconfigRequest,
+    ReplyHeader, SetDataRequest, VersionRequest, WatcherEvent,
 };
-use ironkeeper::wire::{Acl, Put, Reader, Record, Stat, code};
+use ironkeeper::wire::{Acl, ErrorCode, Id, Put, Reader, Record, Stat, code};
 
 use super::checks::{Seen, SeenRead};
 use super::trace::trace;
 use super::world::{Action, MS, Time, World};
 
 const PING: i32 = -2;
+
+/// Why a server may refuse a reconfiguration.
+const REFUSALS: [ErrorCode; 6] = [
+    ErrorCode::BadArguments,
+    ErrorCode::NewConfigNoQuorum,
+    ErrorCode::ReconfigInProgress,
+    ErrorCode::BadVersion,
+    ErrorCode::SessionExpired,
+    ErrorCode::SessionMoved,
+];
 
 /// What a client has asked and awaits.
 struct Asked {
@@ -43,6 +53,8 @@ pub struct Client {
     asked: VecDeque<Asked>,
     heard: Time,
     last_server: usize,
+    /// Version of the configuration that it saw last.
+    config_seen: i64,
 }
 
 /// From client to server.
@@ -98,6 +110,7 @@ impl Client {
             asked: VecDeque::new(),
             heard: 0,
             last_server: usize::MAX,
+            config_seen: 0,
         }
     }
 
@@ -239,6 +252,25 @@ impl World {
         self.ask(c, xid, op, path, watch, body);
     }
 
+    /// Some client that has room for a request asks for a reconfiguration, another for what the
+    /// configuration is.
+    pub fn ask_for_reconfig(&mut self, request: &ReconfigRequest) {
+        let path = String::from(CONFIG_NODE);
+        let read = ReadRequest { path: path.clone(), watch: false };
+        for (op, body) in [(code::RECONFIG, request.to_bytes()), (code::GET_DATA, read.to_bytes())]
+        {
+            let c = self.rng.below(self.clients.len() as u64) as usize;
+            let client = &mut self.clients[c];
+            let has_session = client.conn.is_some_and(|conn| self.conns[&conn].session != 0);
+            if has_session && client.asked.len() < self.knobs.depth {
+                trace!(self.now, "client {c} wants {request:?}");
+                let xid = client.next_xid;
+                client.next_xid += 1;
+                self.ask(c, xid, op, path.clone(), false, body);
+            }
+        }
+    }
+
     fn ask(&mut self, c: usize, xid: i32, op: i32, path: String, watch: bool, body: Vec<u8>) {
         let at = self.now;
         let client = &mut self.clients[c];
@@ -312,6 +344,9 @@ impl World {
             code::PING | code::SYNC => {}
             code::GET_DATA => self.client_read(serial, &header, &asked, &mut r),
             op => {
+                if op == code::RECONFIG {
+                    self.client_reconfigured(c, &header, &mut r);
+                }
                 self.coverage.acked_writes += u64::from(header.err == 0);
                 self.coverage.failed_writes += u64::from(header.err != 0);
                 self.checks.acked(session, asked.xid, op, header.zxid, header.err, asked.at);
@@ -324,8 +359,34 @@ impl World {
         }
     }
 
+    fn client_reconfigured(&mut self, c: usize, header: &ReplyHeader, r: &mut Reader) {
+        if header.err != 0 {
+            let expected = REFUSALS.iter().any(|err| *err as i32 == header.err);
+            return assert!(expected, "reconfig: {header:?}");
+        }
+        let answer: GetDataResponse = r.record().expect("data and stat");
+        let version = self.client_config(c, answer.data.as_deref());
+        assert_eq!(version, header.zxid, "version of the new configuration");
+    }
+
+    /// A client sees a configuration: none that is older than what it has seen.
+    fn client_config(&mut self, c: usize, data: Option<&[u8]>) -> i64 {
+        let text = String::from_utf8_lossy(data.unwrap_or_default());
+        let version = QuorumConfig::parse(&text, false).expect("a configuration").version;
+        let seen = std::mem::replace(&mut self.clients[c].config_seen, version);
+        assert!(version >= seen, "client {c} sees configuration {version:#x} after {seen:#x}");
+        version
+    }
+
     fn client_read(&mut self, serial: u64, header: &ReplyHeader, asked: &Asked, r: &mut Reader) {
         self.coverage.reads += 1;
+        if asked.path == CONFIG_NODE {
+            // Servers write it without a transaction, too: the history does not say what it is.
+            let found: GetDataResponse = r.record().expect("data and stat");
+            let c = self.conns[&serial].client;
+            self.client_config(c, found.data.as_deref());
+            return;
+        }
         let found = match header.err {
             0 => Some(r.record::<GetDataResponse>().expect("data and stat")),
             -101 => None,
@@ -384,7 +445,7 @@ impl World {
             xid,
             op,
             body: body.into(),
-            ids: Arc::from(vec![]),
+            ids: if op == code::RECONFIG { [Id::new("super", "")].into() } else { [].into() },
         };
         if conn.slots.iter().any(|slot| matches!(slot, Slot::Read { .. })) {
             return conn.slots.push_back(Slot::Held(request));

@@ -66,4 +66,8 @@ coverage! {
     sessions: 200,
     sessions_moved: 50,
     sessions_expired: 5,
+    reconfigs: 50,
+    role_changes: 10,
+    lost_in_reconfig: 5,
+    locked_out: 5,
 }

@@ -114,8 +114,10 @@ impl World {
         if self.knobs.final_blackout {
             trace!(self.now, "everybody loses power; a quorum comes back");
             self.blackout();
-            let mut back: Vec<usize> = (0..self.knobs.voters).collect();
-            while back.len() > self.knobs.voters / 2 + 1 {
+            let voters = self.members.participants().map(|server| server.id as usize - 1);
+            let mut back: Vec<usize> = voters.collect();
+            let quorum = back.len() / 2 + 1;
+            while back.len() > quorum {
                 let one = self.rng.below(back.len() as u64) as usize;
                 back.remove(one);
             }
@@ -123,15 +125,17 @@ impl World {
             self.serves_again();
             self.all_well();
         }
-        let leader = self.servers[0].process.as_ref().expect("everybody is up");
+        self.check_configs_on_disk();
+        let first = self.member_servers().next().expect("a member");
+        let member = self.servers[first].process.as_ref().expect("everybody is up");
         let (last, digest) = {
-            let db = leader.db.read();
+            let db = member.db.read();
             (db.tree.last_zxid(), db.tree.digest())
         };
         self.checks.finish(last, digest);
     }
 
-    /// Heals everything and waits until all serve, write, and agree.
+    /// Heals everything and waits until all members serve, write, and agree.
     fn all_well(&mut self) {
         self.chaos = false;
         trace!(self.now, "everything heals");
@@ -143,9 +147,9 @@ impl World {
         }
         self.serves_again();
         let all_serve = self.run(self.now + PATIENCE, |w| {
-            w.servers.iter().all(|s| s.process.as_ref().is_some_and(|p| p.serving))
+            w.member_servers().all(|s| w.servers[s].process.as_ref().is_some_and(|p| p.serving))
         });
-        assert!(all_serve, "not everybody serves {} s after all healed", PATIENCE / SECOND);
+        assert!(all_serve, "not every member serves {} s after all healed", PATIENCE / SECOND);
         self.busy = false;
         let agreed = self.run(self.now + PATIENCE, World::agrees);
         self.busy = true;
@@ -160,10 +164,12 @@ impl World {
 
     fn agrees(&self) -> bool {
         let zxid =
-            |s: &super::server::Server| s.process.as_ref().map(|p| p.db.read().tree.last_zxid());
-        let first = zxid(&self.servers[0]);
+            |s: usize| self.servers[s].process.as_ref().map(|p| p.db.read().tree.last_zxid());
+        let mut zxids = self.member_servers().map(zxid);
+        let first = zxids.next().flatten();
         first.is_some()
-            && self.servers.iter().all(|s| zxid(s) == first)
+            && zxids.all(|zxid| zxid == first)
             && self.clients.iter().all(|c| c.is_idle())
+            && self.one_config()
     }
 }

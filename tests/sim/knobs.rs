@@ -80,6 +80,16 @@ pub struct Knobs {
     pub observer_masters: bool,
     /// How many transactions an epoch has.
     pub last_counter: u32,
+    /// The membership changes.
+    pub reconfig: bool,
+    /// Servers that are no members at first.
+    pub spares: usize,
+    /// Mean time between two requests for another membership, µs.
+    pub reconfig_every: u64,
+    /// `standaloneEnabled`: two servers have to stay.
+    pub standalone: bool,
+    /// Configuration files say at first where clients connect, the members' lines do not.
+    pub static_client_port: bool,
 }
 
 impl Knobs {
@@ -89,7 +99,7 @@ impl Knobs {
         if faults.is_empty() {
             faults.push(rng.pick(&FAULTS));
         }
-        Self {
+        let mut knobs = Self {
             voters,
             observers: usize::from(rng.chance(250)),
             clients: rng.range(1, 5) as usize,
@@ -112,10 +122,21 @@ impl Knobs {
             final_blackout: rng.chance(500),
             observer_masters: rng.chance(600),
             last_counter: rng.pick(&[LAST_COUNTER, LAST_COUNTER, LAST_COUNTER, 60, 300]),
+            reconfig: false,
+            spares: 0,
+            reconfig_every: rng.pick(&[100_000, 400_000, 1_500_000]),
+            standalone: rng.chance(500),
+            static_client_port: rng.chance(500),
+        };
+        if rng.chance(330) {
+            knobs.reconfig = true;
+            knobs.voters = rng.pick(&[3, 3, 3, 2, 5]);
+            knobs.spares = rng.range(0, 2) as usize;
         }
+        knobs
     }
 
     pub fn servers(&self) -> usize {
-        self.voters + self.observers
+        self.voters + self.observers + self.spares
     }
 }

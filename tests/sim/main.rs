@@ -15,6 +15,7 @@ mod coverage;
 mod faults;
 mod knobs;
 mod network;
+mod reconfig;
 mod rng;
 mod server;
 mod trace;
@@ -79,6 +80,8 @@ fn shrink(seed: u64) -> Knobs {
     }
     for change in [
         |k: &mut Knobs| k.final_blackout = false,
+        |k: &mut Knobs| (k.reconfig, k.spares) = (false, 0),
+        |k: &mut Knobs| k.spares = 0,
         |k: &mut Knobs| k.observers = 0,
         |k: &mut Knobs| k.clients = 1,
         |k: &mut Knobs| k.depth = 1,

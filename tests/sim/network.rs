@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use ironkeeper::pipeline::node::{Event, LearnerPort, LinkCommand, LinkEvent};
+use ironkeeper::pipeline::node::{Event, LinkCommand, LinkEvent};
 use ironkeeper::quorum::leader::LinkId;
 use ironkeeper::quorum::sync_plan::OnDisk;
 use ironkeeper::storage::log_range::{self, LogRange, Wanted};
@@ -12,6 +12,7 @@ use ironkeeper::wire::election::Notification;
 use ironkeeper::wire::quorum::packet;
 use ironkeeper::wire::{QuorumPacket, Reader, Record, counter_of};
 
+use super::server::OBSERVER_MASTER_PORT;
 use super::trace::trace;
 use super::world::{Action, MS, Time, World};
 
@@ -48,7 +49,8 @@ pub struct Wire {
 pub struct Pair {
     pub up: bool,
     votes: [VecDeque<Notification>; 2],
-    /// Each end was told that the other is gone.
+    /// Each end was told that the other is there, or gone.
+    told_up: [bool; 2],
     told_gone: [bool; 2],
 }
 
@@ -61,7 +63,7 @@ impl World {
         s: usize,
         inc: u64,
         link: LinkId,
-        (to, port): (usize, LearnerPort),
+        (to, port): (usize, u16),
         until: Time,
     ) {
         if self.servers[s].process(inc).is_none() {
@@ -93,7 +95,7 @@ impl World {
         let flows = [VecDeque::new(), VecDeque::new()];
         self.wires.insert(wire, Wire { ends, flows, moving: [false; 2] });
         trace!(self.now, "[{}] link {link} to [{}] link {theirs:#x}", s + 1, to + 1);
-        self.coverage.observer_masters += u64::from(port != LearnerPort::Quorum);
+        self.coverage.observer_masters += u64::from(port == OBSERVER_MASTER_PORT);
         self.post(to, to_inc, Event::LearnerConnected { link: theirs });
         self.post(s, inc, Event::LeaderConnected { link });
     }
@@ -333,7 +335,9 @@ impl World {
         let again = self.rng.range(20 * MS, 200 * MS);
         self.after(again, Action::MeshDial { pair });
         let alive = [pair.0, pair.1].map(|s| self.servers[s].process.is_some());
-        let can = alive == [true; 2] && self.reachable(pair.0, pair.1);
+        // Who is dialled and does not know who dials takes the link all the same.
+        let acquainted = self.knows(pair.0, pair.1) || self.knows(pair.1, pair.0);
+        let can = alive == [true; 2] && self.reachable(pair.0, pair.1) && acquainted;
         let gives_up = !can && self.rng.chance(100);
         let Some(p) = self.pairs.get_mut(&pair) else { return };
         if p.up && gives_up {
@@ -341,26 +345,52 @@ impl World {
         } else if !p.up && can {
             p.up = true;
             p.told_gone = [false; 2];
-            for (s, other) in [pair, (pair.1, pair.0)] {
+            self.tell_up(pair);
+        } else if p.up {
+            self.tell_up(pair);
+        } else {
+            self.tell_gone(pair);
+        }
+    }
+
+    /// Whether a server has another in a configuration.
+    fn knows(&self, s: usize, other: usize) -> bool {
+        self.servers[s].process.as_ref().is_some_and(|p| p.peers.contains(&(other as i64 + 1)))
+    }
+
+    /// A server whose configurations do not have another any more closes their link.
+    pub fn hang_up(&mut self, s: usize, other: usize) {
+        let pair = ordered(s, other);
+        let Some(p) = self.pairs.get_mut(&pair).filter(|p| p.up) else { return };
+        p.told_gone[usize::from(s == pair.1)] = true;
+        self.pair_down(pair);
+    }
+
+    /// Only members are told of.
+    fn tell_up(&mut self, pair: (usize, usize)) {
+        for (end, (s, other)) in [pair, (pair.1, pair.0)].into_iter().enumerate() {
+            let knows = self.knows(s, other);
+            let Some(p) = self.pairs.get_mut(&pair) else { return };
+            if knows && !std::mem::replace(&mut p.told_up[end], true) {
                 let inc = self.servers[s].inc;
                 self.post(s, inc, Event::PeerConnected { sid: other as i64 + 1 });
             }
-        } else if !p.up {
-            self.tell_gone(pair);
         }
     }
 
     pub fn pair_down(&mut self, pair: (usize, usize)) {
         let Some(p) = self.pairs.get_mut(&pair) else { return };
         p.up = false;
+        p.told_up = [false; 2];
         p.votes = [VecDeque::new(), VecDeque::new()];
         self.tell_gone(pair);
     }
 
     fn tell_gone(&mut self, pair: (usize, usize)) {
         for (end, (s, other)) in [pair, (pair.1, pair.0)].into_iter().enumerate() {
+            let knows = self.knows(s, other);
             let Some(p) = self.pairs.get_mut(&pair) else { return };
-            if !std::mem::replace(&mut p.told_gone[end], true) {
+            if !std::mem::replace(&mut p.told_gone[end], true) && knows {
                 let inc = self.servers[s].inc;
                 self.post(s, inc, Event::PeerDisconnected { sid: other as i64 + 1 });
             }

@@ -1,11 +1,10 @@
 //! One simulated server: the very `Node`, `LogWorker` and recovery of production, in a shell that
 //! does what the threads of `src/server` do.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ironkeeper::auth::{AuthConfig, Registry};
-use ironkeeper::config::QuorumConfig;
 use ironkeeper::metrics::ServerMetrics;
 use ironkeeper::pipeline::ToIo;
 use ironkeeper::pipeline::node::{
@@ -16,6 +15,7 @@ use ironkeeper::pipeline::prep::PrepOptions;
 use ironkeeper::quorum::election;
 use ironkeeper::quorum::leader::{LinkId, SyncLimits};
 use ironkeeper::server::boot::{self, StorageSettings};
+use ironkeeper::server::mesh::Members;
 use ironkeeper::storage::mem_disk::{Fault as DiskFault, MemDisk, Unsynced};
 use ironkeeper::storage::{
     Layout, LogCommand, LogEvent, LogOptions, LogWorker, RecoveryOptions, SnapshotOptions,
@@ -24,6 +24,7 @@ use ironkeeper::storage::{
 use ironkeeper::tree::{Db, FrozenTree, OwnerRules, Seed, TreeOptions, Watches};
 
 use super::knobs::{Fault, Knobs};
+use super::reconfig::{self, Start};
 use super::rng::Rng;
 use super::trace::{self, trace};
 use super::world::{Action, MS, SECOND, TICK_MS, Time, World};
@@ -32,7 +33,7 @@ use super::world::{Action, MS, SECOND, TICK_MS, Time, World};
 const WALL_START: i64 = 1_700_000_000_000;
 
 /// Where followers serve observers, if they do.
-const OBSERVER_MASTER_PORT: u16 = 4_000;
+pub const OBSERVER_MASTER_PORT: u16 = 4_000;
 
 pub struct Server {
     pub id: i64,
@@ -67,12 +68,24 @@ pub struct Process {
     log_busy: bool,
     snapshot: Option<FrozenTree>,
     pub serving: bool,
-    /// Where it accepts learners.
-    pub listening: Option<LearnerPort>,
+    /// Where it accepts learners, and where it does if it leads.
+    pub listening: Option<u16>,
+    pub quorum_port: u16,
+    /// With whom it keeps election links.
+    pub peers: BTreeSet<i64>,
+    /// Version of a configuration that is proposed and not known to be decided.
+    pub proposed: Option<i64>,
     pub links: BTreeMap<LinkId, (u64, usize)>,
     pub next_learner_link: LinkId,
     /// Since when it leads, if it does.
     pub leads_since: Option<Time>,
+}
+
+impl Process {
+    /// What was ordered of the log is done.
+    pub fn log_is_idle(&self) -> bool {
+        self.orders.is_empty() && !self.log_busy
+    }
 }
 
 /// One output, in the order in which the commit thread delivers them.
@@ -128,6 +141,10 @@ impl Server {
         self.storage.recovery.tree
     }
 
+    pub fn quorum_settings(&self) -> QuorumSettings {
+        self.settings.quorum.clone().expect("a member of an ensemble")
+    }
+
     pub fn layout(&self) -> Layout {
         self.storage.layout.clone()
     }
@@ -145,19 +162,12 @@ impl Server {
 }
 
 fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
-    let mut text = String::new();
-    for n in 1..=knobs.servers() {
-        let role = if n <= knobs.voters { "participant" } else { "observer" };
-        text += &format!("server.{n}=10.0.0.{n}:{}:{}:{role}\n", 2_000 + n, 3_000 + n);
-    }
-    text += "version=0";
-    let config = QuorumConfig::parse(&text, false).expect("a good configuration");
     let election = election::Settings {
         finalize_wait: 20 + rng.below(180),
         min_interval: 100,
         ..election::Settings::new(id)
     };
-    NodeSettings {
+    let mut settings = NodeSettings {
         my_id: id,
         tick_ms: TICK_MS,
         init_limit: 10,
@@ -165,7 +175,7 @@ fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
         commit_log_count: knobs.ring,
         io_threads: 1,
         quorum: Some(QuorumSettings {
-            config: Arc::new(config),
+            config: Arc::new(reconfig::first_members(knobs)),
             last_seen: None,
             client_address: None,
             election,
@@ -196,7 +206,11 @@ fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
             log: true,
         },
         snapshot_size_factor: knobs.size_factor,
+    };
+    if knobs.reconfig {
+        reconfig::enable(&mut settings, knobs.standalone);
     }
+    settings
 }
 
 impl World {
@@ -211,6 +225,9 @@ impl World {
         trace!(self.now, "[{}] starts", s + 1);
         let random = self.rng.next();
         let now = self.now;
+        let Some(Start { quorum, files }) = self.read_config(s) else {
+            return self.after(300 * MS, Action::Restart { s });
+        };
         let server = &mut self.servers[s];
         server.silent = false;
         let (tree, boot, stats) = boot::recover(&server.storage, true)
@@ -224,7 +241,15 @@ impl World {
         let StorageSettings { disk, layout, log, snapshot, .. } = server.storage.clone();
         let metrics = Arc::new(ServerMetrics::default());
         let zero = Now { mono: 0, wall: WALL_START };
-        let node = Node::new(server.settings.clone(), metrics, policy, boot, zero);
+        let own = &quorum.config.servers[&server.id];
+        let quorum_port = own.addresses[0].quorum_port;
+        let last_seen = quorum.last_seen.as_ref().unwrap_or(&quorum.config);
+        let peers = Members::new(&quorum.config, last_seen, server.id).peers;
+        let proposed = Some(last_seen.version).filter(|version| *version > quorum.config.version);
+        let settings = NodeSettings { quorum: Some(quorum), ..server.settings.clone() };
+        let node = Node::new(settings, metrics, policy, boot, zero);
+        let mut worker = LogWorker::new(disk, layout, log, snapshot, last);
+        files.into_iter().for_each(|files| worker.keep_members(files));
         let db = Arc::new(Db::new(tree, Watches::new(Seed(1, 2))));
         let out = Outputs::new(1, last);
         server.process = Some(Process {
@@ -236,12 +261,15 @@ impl World {
             inbox: VecDeque::new(),
             wake_at: Time::MAX,
             wake_token: 0,
-            worker: LogWorker::new(disk, layout, log, snapshot, last),
+            worker,
             orders: VecDeque::new(),
             log_busy: false,
             snapshot: None,
             serving: false,
             listening: None,
+            quorum_port,
+            peers: peers.into_keys().collect(),
+            proposed,
             links: BTreeMap::new(),
             next_learner_link: 1 << 32,
             leads_since: None,
@@ -268,8 +296,11 @@ impl World {
     pub fn crash(&mut self, s: usize, unsynced: Unsynced) {
         let Some(process) = self.servers[s].process.take() else { return };
         trace!(self.now, "[{}] crashes: {unsynced:?}", s + 1);
-        drop(process);
         let power = unsynced != Unsynced::Kept;
+        if process.leads_since.is_some() && process.proposed.is_some() {
+            self.coverage.lost_in_reconfig += 1;
+        }
+        drop(process);
         self.coverage.kills += u64::from(!power);
         self.coverage.power_cuts += u64::from(power);
         self.servers[s].disk.crash(unsynced);
@@ -437,14 +468,16 @@ impl World {
         match command {
             Command::Serve { .. } => p.serving = true,
             Command::StopServing => p.serving = false,
-            Command::ListenForLearners(port) => p.listening = port,
+            Command::ListenForLearners(port) => {
+                p.listening = port.map(|port| match port {
+                    LearnerPort::Quorum => p.quorum_port,
+                    LearnerPort::ObserverMaster(port) => port,
+                });
+            }
             Command::ConnectLeader { link, addresses } => {
                 let host = addresses[0].host.rsplit('.').next();
                 let to: usize = host.and_then(|n| n.parse().ok()).expect("a server's host");
-                let port = match addresses[0].quorum_port {
-                    OBSERVER_MASTER_PORT => LearnerPort::ObserverMaster(OBSERVER_MASTER_PORT),
-                    _ => LearnerPort::Quorum,
-                };
+                let port = addresses[0].quorum_port;
                 let until = now + 500 * MS;
                 self.after(100, Action::Connect { s, inc, link, to: to - 1, port, until });
             }
@@ -457,13 +490,19 @@ impl World {
                 let delay = self.delay(snap_delay);
                 self.after(delay, Action::Snapshot { s, inc });
             }
-            // The membership never changes here.
-            Command::SetMembers { .. } | Command::ListenForClients(_) => {}
+            Command::SetMembers { committed, last_seen } => {
+                self.set_members(s, &committed, &last_seen);
+            }
+            // Clients find every server.
+            Command::ListenForClients(_) => {}
             Command::Report(report) => {
                 trace!(now, "[{}] is {report:?}", s + 1);
                 let leads = report.mode == "leader";
                 if leads && p.leads_since.is_none() {
                     self.coverage.leaders += 1;
+                }
+                if !leads && p.leads_since.is_some() && p.proposed.is_some() {
+                    self.coverage.lost_in_reconfig += 1;
                 }
                 p.leads_since = leads.then(|| p.leads_since.unwrap_or(now));
             }
@@ -479,6 +518,9 @@ impl World {
         trace!(self.now, "[{}] log {}", s + 1, brief_order(&order));
         if let LogOrder::Do(command) = &order {
             self.checks.ordered(s, inc, command, self.now, leads);
+            if let LogCommand::Members(order) = command {
+                self.members_ordered(s, order);
+            }
         }
         let Some(p) = &mut self.servers[s].process else { return };
         p.orders.push_back(order);

@@ -2,8 +2,10 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
-use ironkeeper::pipeline::node::{Event, LearnerPort, LinkEvent};
+use ironkeeper::config::QuorumConfig;
+use ironkeeper::pipeline::node::{Event, LinkEvent};
 use ironkeeper::quorum::leader::LinkId;
 
 use super::checks::Checks;
@@ -11,6 +13,7 @@ use super::clients::{Client, Conn};
 use super::coverage::Coverage;
 use super::knobs::Knobs;
 use super::network::{Pair, Wire};
+use super::reconfig;
 use super::rng::Rng;
 use super::server::Server;
 use super::trace::trace;
@@ -62,7 +65,7 @@ pub enum Action {
         inc: u64,
         link: LinkId,
         to: usize,
-        port: LearnerPort,
+        port: u16,
         until: Time,
     },
     Vote {
@@ -87,6 +90,13 @@ pub enum Action {
     },
     Restart {
         s: usize,
+    },
+    /// Somebody asks for another membership.
+    Reconfig,
+    /// A leader falls in the midst of a reconfiguration.
+    Strike {
+        s: usize,
+        inc: u64,
     },
 }
 
@@ -124,6 +134,8 @@ pub struct World {
     pub rng: Rng,
     pub knobs: Knobs,
     pub servers: Vec<Server>,
+    /// The last configuration that came into force, as an operator knows it.
+    pub members: Arc<QuorumConfig>,
     pub wires: BTreeMap<u64, Wire>,
     pub next_wire: u64,
     pub pairs: BTreeMap<(usize, usize), Pair>,
@@ -158,6 +170,7 @@ impl World {
             seq: 0,
             rng,
             servers,
+            members: Arc::new(reconfig::first_members(&knobs)),
             wires: BTreeMap::new(),
             next_wire: 1,
             pairs: BTreeMap::new(),
@@ -173,6 +186,10 @@ impl World {
             coverage: Coverage::default(),
             knobs,
         };
+        if world.knobs.reconfig {
+            (0..n).for_each(|s| world.set_up(s));
+            world.at(SECOND, Action::Reconfig);
+        }
         for s in 0..n {
             let at = world.rng.below(50 * MS);
             world.at(at, Action::Restart { s });
@@ -239,6 +256,8 @@ impl World {
             Action::Fault => self.fault(),
             Action::Heal { partition } => self.heal(partition),
             Action::Restart { s } => self.start(s),
+            Action::Reconfig => self.reconfig_timer(),
+            Action::Strike { s, inc } => self.strike(s, inc),
         }
     }
 

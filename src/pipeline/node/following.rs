@@ -342,13 +342,7 @@ impl Node {
     pub(super) fn on_leader_event(&mut self, event: LinkEvent, cx: Cx<'_>, out: &mut Outputs) {
         let Role::Following(following) = &mut self.role else { return };
         match event {
-            LinkEvent::Packets(packets) => {
-                following.with_core(|core, core_out| {
-                    for packet in packets {
-                        core.packet(packet, cx.now.mono, core_out);
-                    }
-                });
-            }
+            LinkEvent::Packets(packets) => self.on_leader_packets(packets, cx, out),
             LinkEvent::Snapshot { zxid, tree } => {
                 following.snapshot = Some(tree);
                 let snap = QuorumPacket::bare(packet::SNAP, zxid);
@@ -360,6 +354,16 @@ impl Node {
             LinkEvent::Closed { reason } => {
                 self.step_down(&format!("link to the leader: {reason}"), out);
             }
+        }
+    }
+
+    /// One packet after the other, each with all that comes of it: one may end the role, and the
+    /// core must not have taken what follows it.
+    fn on_leader_packets(&mut self, packets: Vec<QuorumPacket>, cx: Cx<'_>, out: &mut Outputs) {
+        for packet in packets {
+            let Role::Following(following) = &mut self.role else { return };
+            following.with_core(|core, core_out| core.packet(packet, cx.now.mono, core_out));
+            self.run_learner(cx, out);
         }
     }
 
@@ -427,13 +431,10 @@ impl Node {
                 self.as_observer_master(cx, out, |core, o| core.activated(designated_leader, o));
                 self.activate_text(&config, designated_leader, cx, out);
             }
-            LearnerOutput::Serve { epoch } => {
-                if self.activate_last_seen(cx, out) {
-                    self.step_down("changes proposed in reconfig", out);
-                } else {
-                    self.serve_as_learner(epoch, cx, out);
-                }
+            LearnerOutput::ActivateUpTo { config, upto } => {
+                self.activate_upto(&config, upto, cx, out);
             }
+            LearnerOutput::Serve { epoch } => self.serve_as_learner(epoch, cx, out),
             LearnerOutput::Revalidated { session, valid } => {
                 self.on_revalidated(session, valid, cx, out);
             }

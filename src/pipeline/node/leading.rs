@@ -188,8 +188,7 @@ impl Node {
             LeaderOutput::Commit { zxid } => self.commit_upto(zxid, cx.now),
             LeaderOutput::LastSeenConfig(config) => self.see_config(config, cx, out),
             LeaderOutput::Activate { config, designated_leader } => {
-                // Who follows leaves, if another is to lead; then this server leaves, too.
-                self.activate(config, Some(designated_leader), cx, out);
+                self.lead_under(config, designated_leader, cx, out);
             }
             LeaderOutput::Request { link, session, cxid, op, body, ids } => {
                 if op == code::SYNC {

@@ -16,6 +16,7 @@ impl Node {
     pub(super) fn step_down(&mut self, reason: &str, out: &mut Outputs) {
         let role = std::mem::replace(&mut self.role, Role::Draining { reload: false });
         let mut reload = false;
+        self.leaving = None;
         self.election_delay = 0;
         match role {
             Role::Leading(leading) => {

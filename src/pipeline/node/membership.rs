@@ -143,10 +143,39 @@ impl Node {
         }
     }
 
-    /// Synchronised: the configuration that came with NEWLEADER is in force.
-    pub(super) fn activate_last_seen(&mut self, cx: Cx<'_>, out: &mut Outputs) -> bool {
-        let config = Arc::clone(&self.membership.last_seen);
-        self.activate(config, None, cx, out)
+    /// A configuration is in force under this leader. If another is to lead, who follows leaves,
+    /// and then this server, too. One that nobody can take the place of listens for learners at its
+    /// new address when it begins to lead again. (Java's fails in its search for another.)
+    pub(super) fn lead_under(
+        &mut self,
+        config: Arc<QuorumConfig>,
+        designated_leader: i64,
+        cx: Cx<'_>,
+        out: &mut Outputs,
+    ) {
+        let my_id = self.settings.my_id;
+        let moves = designated_leader == my_id
+            && quorum_addresses(&config, my_id)
+                != quorum_addresses(self.membership.committed(), my_id);
+        self.activate(config, Some(designated_leader).filter(|_| !moves), cx, out);
+        if moves {
+            self.leave("changes proposed in reconfig", out);
+        }
+    }
+
+    /// Synchronised: the configuration that came with NEWLEADER is in force, if it is of nothing
+    /// later than `upto`. (A Java learner does not look: ours would spread, by its votes, what may
+    /// never be committed.)
+    pub(super) fn activate_upto(&mut self, text: &str, upto: i64, cx: Cx<'_>, out: &mut Outputs) {
+        match self.read_config(text) {
+            Err(e) => log::error!("the leader leads with {e}"),
+            Ok(config) if config.version > upto => {}
+            Ok(config) => {
+                if self.activate(config, None, cx, out) {
+                    self.step_down("changes proposed in reconfig", out);
+                }
+            }
+        }
     }
 
     /// A configuration is in force. `appointed`: who is to lead by it. True if this server's role
@@ -209,12 +238,8 @@ impl Node {
         match appointed {
             Some(appointed) => appointed != leader,
             None => {
-                let address = |config: &QuorumConfig| {
-                    let spec = config.participants().find(|server| server.id == leader)?;
-                    Some(spec.addresses.iter().map(PeerAddress::quorum).collect::<Vec<_>>())
-                };
-                let new = address(&self.membership.committed);
-                new.is_none() || new != address(old)
+                let new = quorum_addresses(&self.membership.committed, leader);
+                new.is_none() || new != quorum_addresses(old, leader)
             }
         }
     }
@@ -282,6 +307,12 @@ impl Node {
         self.step_election(event, cx, out);
         self.take_role(state, leader, cx, out);
     }
+}
+
+/// Where learners find a voter when it leads.
+fn quorum_addresses(config: &QuorumConfig, id: i64) -> Option<Vec<Address>> {
+    let spec = config.participants().find(|server| server.id == id)?;
+    Some(spec.addresses.iter().map(PeerAddress::quorum).collect())
 }
 
 /// For the log.

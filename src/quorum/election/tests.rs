@@ -134,6 +134,45 @@ fn rounds() {
 }
 
 #[test]
+fn who_votes_under_the_next_configuration_only_is_met_in_its_round() {
+    let (now, next) = (config_text(1..=1, "", 4), config_text(1..=2, "", 5));
+    let of = |text: &str| Arc::new(QuorumConfig::parse(text, false).unwrap());
+    let verifier = JointVerifier::new(of(&now), Some(of(&next)));
+    let mut election = Election::new(Settings::new(1), verifier, Role::Participant);
+    assert_eq!(sent(&start(&mut election)), [(2, Looking, 1, 1)]);
+    let undecided = |round| Notification { election_epoch: round, ..says(Looking, i64::MIN) };
+    assert_eq!(sent(&hear(&mut election, 2, undecided(6))), [(2, Looking, 1, 6)]);
+    assert_eq!(sent(&hear(&mut election, 2, undecided(5))), [(2, Looking, 1, 6)]);
+    assert_eq!(sent(&hear(&mut election, 2, undecided(6))), []);
+    let agrees = Notification { election_epoch: 6, ..says(Looking, 1) };
+    assert_eq!(decided(&hear(&mut election, 2, agrees)), Some((Leading, 1)));
+}
+
+#[test]
+fn a_proposal_that_was_given_up_keeps_nobody_out() {
+    // 3 was to leave and 4 to come; 2 and 3 go on without having heard of it.
+    let of = |text: &str| Arc::new(QuorumConfig::parse(text, false).unwrap());
+    let next = config_text(1..=2, "server.4=h4:1:2:participant\n", 5);
+    let verifier = JointVerifier::new(of(&config_text(1..=3, "", 4)), Some(of(&next)));
+    let mut election = Election::new(Settings::new(1), verifier, Role::Participant);
+    start(&mut election);
+    let settled = |state| Notification { election_epoch: 9, ..says(state, 3) };
+    assert_eq!(decided(&hear(&mut election, 2, settled(Following))), None);
+    assert_eq!(decided(&hear(&mut election, 3, settled(Leading))), Some((Following, 3)));
+}
+
+#[test]
+fn who_is_no_voter_does_not_answer_those_who_answer_it() {
+    let mut election = election_in(&config_text(1..=3, "", 0), 7);
+    start(&mut election);
+    assert_eq!(sent(&start(&mut election)).len(), 3);
+    assert_eq!(sent(&hear(&mut election, 1, says(Looking, 1))), []);
+    let settled = |from| Notification { election_epoch: 9, ..says(from, 2) };
+    hear(&mut election, 1, settled(Following));
+    assert_eq!(decided(&hear(&mut election, 2, settled(Leading))), Some((Following, 2)));
+}
+
+#[test]
 fn the_first_worse_vote_of_a_round_is_answered_once() {
     let mut election = looking(2);
     assert_eq!(sent(&hear(&mut election, 1, says(Looking, 1))), [(1, Looking, 2, 1)]);

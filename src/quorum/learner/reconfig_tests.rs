@@ -117,3 +117,16 @@ fn newleader_brings_the_last_configuration_before_its_acknowledgement() {
     let ack = QuorumPacket::bare(packet::ACK, epoch_start(1));
     assert!(seen < epoch && epoch < at(&LearnerOutput::Send(ack)).unwrap());
 }
+
+#[test]
+fn a_configuration_whose_transaction_is_not_committed_is_not_in_force_by_newleader() {
+    // Of the epoch's first transaction: proposed when this server came back.
+    let upto = |scene: &Scene| {
+        scene.out.iter().find_map(|output| match output {
+            LearnerOutput::ActivateUpTo { config, upto } if config == TEXT => Some(*upto),
+            _ => None,
+        })
+    };
+    assert_eq!(upto(&Scene::new(false, TEXT)), Some(epoch_start(1)));
+    assert_eq!(upto(&Scene::new(false, "")), None);
+}
