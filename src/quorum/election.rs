@@ -328,9 +328,7 @@ impl Election {
             (_, Observing) => {}
             // A server that has no data at all.
             (Looking, Looking) if n.zxid == -1 => {}
-            (Looking, Looking) if !self.verifier.is_voter(n.leader) => {
-                self.hear_undecided(from, n.election_epoch, now, out);
-            }
+            (Looking, Looking) if n.leader == i64::MIN => self.meet_in(n.election_epoch, now, out),
             // Somebody outside the ensemble.
             (Looking, _) if !self.verifier.is_voter(n.leader) => {}
             (Looking, Looking) => self.hear_looking(from, n, now, out),
@@ -360,10 +358,8 @@ impl Election {
     /// A voter that names nobody: it votes under the next configuration only, and may not lead yet.
     /// It counts once it has our vote, for which we must be in the same round. (Java's servers do
     /// not listen, and never meet it if its round is the later one.)
-    fn hear_undecided(&mut self, from: i64, round: i64, now: u64, out: &mut Vec<Output>) {
-        if round < self.vote.round {
-            self.tell(from, out);
-        } else if round > self.vote.round {
+    fn meet_in(&mut self, round: i64, now: u64, out: &mut Vec<Output>) {
+        if round > self.vote.round {
             self.received.clear();
             let own = self.candidacy(round);
             self.propose(own, now, out);
