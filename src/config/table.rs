@@ -264,7 +264,7 @@ settings! {
     emulate_353_ttl_nodes: bool = false, Property "emulate353TTLNodes", FLAG,
         "read the time to live as 3.5.3 wrote it";
     container_check_interval_ms: u32 = 60_000, Bare "znode.container.checkIntervalMs",
-        Whole(0..=UINT), "ms between two looks for empty containers and outlived nodes";
+        Whole(1..=UINT), "ms between two looks for empty containers and outlived nodes";
     container_max_per_minute: u32 = 10_000, Bare "znode.container.maxPerMinute",
         Whole(1..=UINT), "such nodes deleted in a minute at most";
     container_max_never_used_interval_ms: i64 = 0, Bare "znode.container.maxNeverUsedIntervalMs",

@@ -142,10 +142,10 @@ impl Replay {
         }
         self.stats.txns += 1;
         self.stats.txn_bytes += bytes.len() as u64;
-        if self.committed.len() == self.keep {
+        self.committed.push_back((zxid, bytes.into()));
+        if self.committed.len() > self.keep {
             self.committed.pop_front();
         }
-        self.committed.push_back((zxid, bytes.into()));
         Ok(())
     }
 }

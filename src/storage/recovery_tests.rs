@@ -90,6 +90,16 @@ fn a_first_start_writes_a_first_snapshot() {
 }
 
 #[test]
+fn as_many_transactions_are_kept_as_wanted() {
+    let mem = written(5, &[]);
+    for (committed_log, kept) in [(0, 0..0), (2, 4..6), (9, 1..6)] {
+        let options = RecoveryOptions { committed_log, ..RecoveryOptions::default() };
+        let got = recover(&mem, &dirs(), &options, &|| 0).unwrap();
+        assert!(got.committed.iter().map(|(zxid, _)| *zxid).eq(kept), "{:?}", got.committed);
+    }
+}
+
+#[test]
 fn an_empty_directory_is_doubted_without_autocreate() {
     let options = RecoveryOptions { create_db: false, ..RecoveryOptions::default() };
     for (marker, last_zxid) in [(false, -1), (true, 0)] {
