@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,8 @@ use crate::tree::TreeOptions;
 use crate::wire::Record;
 use crate::wire::quorum::{QuorumPacket, packet};
 
-/// Bytes that may wait in a link's outbox. A peer that is this far behind is cut off: it will be
-/// synchronised anew when it comes back.
-const OUTBOX_BYTES_MAX: usize = 256 << 20;
+/// Bytes that may wait in a link's outbox, see [`Outbox`].
+pub const MAX_WAITING: usize = 256 << 20;
 
 /// More at once than this is a long transfer.
 const LONG_BYTES: usize = 1 << 20;
@@ -39,14 +39,27 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Bounds and whereabouts a link needs.
 #[derive(Clone)]
 pub struct LinkSettings {
-    /// Largest record that may come in, bytes.
-    pub max_record: usize,
+    /// Bytes of the largest packet that a learner may send.
+    pub max_packet: usize,
+    /// [`MAX_WAITING`].
+    pub max_waiting: usize,
     pub write_timeout: Duration,
     pub disk: SharedDisk,
     pub layout: Layout,
     pub tree_options: TreeOptions,
     /// The commit thread's poll, for the sockets of steady links.
     pub poll: Arc<Registry>,
+}
+
+/// What waits for a link's writer. A peer that is too far behind is cut off: it will be
+/// synchronised anew when it comes back. While a long transfer is under way more may wait, as much
+/// as the peer has taken of it: who takes it faster than new transactions come will catch up.
+#[derive(Default)]
+struct Outbox {
+    state: Mutex<OutboxState>,
+    changed: Condvar,
+    /// Bytes that the peer has taken of a long transfer.
+    taken: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -65,16 +78,19 @@ impl OutboxState {
     }
 }
 
+impl Outbox {
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One end of a link, for those who send.
 pub struct Link {
-    outbox: Arc<(Mutex<OutboxState>, Condvar)>,
+    outbox: Arc<Outbox>,
+    max_waiting: usize,
     stream: TcpStream,
     steady: Arc<Steady>,
     poll: Arc<Registry>,
-}
-
-fn lock(state: &Mutex<OutboxState>) -> MutexGuard<'_, OutboxState> {
-    state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Link {
@@ -88,14 +104,15 @@ impl Link {
     ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(settings.write_timeout))?;
-        let outbox = Arc::new((Mutex::new(OutboxState::default()), Condvar::new()));
+        let outbox = Arc::<Outbox>::default();
         let link = Self {
             outbox: Arc::clone(&outbox),
+            max_waiting: settings.max_waiting,
             stream: stream.try_clone()?,
             steady: Arc::default(),
             poll: Arc::clone(&settings.poll),
         };
-        let mut input = PacketReader::new(stream.try_clone()?, settings.max_record);
+        let mut input = PacketReader::new(stream.try_clone()?, settings.max_packet);
         let (output, steady) = (stream, Arc::clone(&link.steady));
         let (reader_settings, reader_report) = (settings.clone(), report.clone());
         thread::Builder::new().name(format!("link-{id}-read")).spawn(move || {
@@ -110,13 +127,13 @@ impl Link {
             }
         })?;
         thread::Builder::new().name(format!("link-{id}-write")).spawn(move || {
-            let mut writer = Writer { id, output, settings, report };
-            if let Err(e) = writer.run(&outbox) {
+            let mut writer = Writer { id, output, outbox, settings, report };
+            if let Err(e) = writer.run() {
                 log::info!("link {id}: cannot write: {e}");
             }
             // The reader notices and reports.
             let _ = writer.output.shutdown(Shutdown::Both);
-            lock(&outbox.0).closed = true;
+            writer.outbox.lock().closed = true;
         })?;
         Ok(link)
     }
@@ -124,7 +141,7 @@ impl Link {
     /// Sends something: at once as far as the socket takes it, else behind what waits already. A
     /// link whose outbox is full is closed.
     pub fn send(&self, mut item: LinkCommand) {
-        let mut state = lock(&self.outbox.0);
+        let mut state = self.outbox.lock();
         if let LinkCommand::Bytes(bytes) = &mut item
             && state.is_idle()
         {
@@ -141,20 +158,20 @@ impl Link {
         if let LinkCommand::Bytes(bytes) = &item {
             state.bytes += bytes.len();
         }
-        if state.bytes > OUTBOX_BYTES_MAX {
+        if state.bytes > self.max_waiting + self.outbox.taken.load(Relaxed) {
             log::warn!("peer does not keep up: {} bytes wait for it; link closed", state.bytes);
             state.closed = true;
             let _ = self.stream.shutdown(Shutdown::Both);
         }
         state.items.push_back(item);
         drop(state);
-        self.outbox.1.notify_one();
+        self.outbox.changed.notify_one();
     }
 
     /// Closes the link: what is queued already is still written if the peer takes it at once.
     pub fn close(&self) {
-        lock(&self.outbox.0).closed = true;
-        self.outbox.1.notify_one();
+        self.outbox.lock().closed = true;
+        self.outbox.changed.notify_one();
         self.steady.close(&self.poll);
     }
 
@@ -167,21 +184,24 @@ impl Link {
 struct Writer<F> {
     id: LinkId,
     output: TcpStream,
+    outbox: Arc<Outbox>,
     settings: LinkSettings,
     report: F,
 }
 
 impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
-    fn run(&mut self, outbox: &(Mutex<OutboxState>, Condvar)) -> io::Result<()> {
+    fn run(&mut self) -> io::Result<()> {
         loop {
             let (items, closed) = {
-                let mut state = lock(&outbox.0);
+                let mut state = self.outbox.lock();
                 state.writing = false;
                 while state.items.is_empty() && !state.closed {
-                    state = outbox.1.wait(state).unwrap_or_else(|p| p.into_inner());
+                    let waited = self.outbox.changed.wait(state);
+                    state = waited.unwrap_or_else(PoisonError::into_inner);
                 }
                 state.writing = true;
                 state.bytes = 0;
+                self.outbox.taken.store(0, Relaxed);
                 (std::mem::take(&mut state.items), state.closed)
             };
             self.write_all(items)?;
@@ -217,7 +237,8 @@ impl<F: Fn(LinkId, LinkEvent) + Sync> Writer<F> {
 
     fn progressing(&self, what: &'static str) -> Progressing<'_, F> {
         let told = Told::new(self.id, what);
-        Progressing { id: self.id, output: &self.output, report: &self.report, told }
+        let Self { id, output, outbox, report, .. } = self;
+        Progressing { id: *id, output, outbox, report, told }
     }
 
     fn write_long(&mut self, item: LinkCommand) -> io::Result<()> {
@@ -299,6 +320,7 @@ impl Told {
 struct Progressing<'a, F> {
     id: LinkId,
     output: &'a TcpStream,
+    outbox: &'a Outbox,
     report: &'a F,
     told: Told,
 }
@@ -306,6 +328,7 @@ struct Progressing<'a, F> {
 impl<F: Fn(LinkId, LinkEvent)> Write for Progressing<'_, F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = (&mut self.output).write(bytes)?;
+        self.outbox.taken.fetch_add(n, Relaxed);
         self.told.add(n);
         (self.report)(self.id, LinkEvent::Progress);
         Ok(n)
@@ -313,5 +336,85 @@ impl<F: Fn(LinkId, LinkEvent)> Write for Progressing<'_, F> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use mio::Poll;
+
+    use super::*;
+    use crate::storage::mem_disk::MemDisk;
+    use crate::tree::DataTree;
+    use crate::wire::txn::CreateTxn;
+    use crate::wire::{Acl, Txn, TxnHeader};
+
+    /// More than sockets hold by themselves.
+    const TREE_BYTES: usize = 64 << 20;
+    const MAX_WAITING: usize = 1 << 20;
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    fn big_tree() -> DataTree {
+        let mut tree = DataTree::new(TreeOptions::default());
+        for i in 0..64 {
+            let (path, data) = (format!("/{i}"), Some(vec![7; TREE_BYTES / 64].into()));
+            let (acl, ephemeral) = (Acl::open_unsafe().into(), false);
+            let txn = Txn::Create(CreateTxn { path, data, acl, ephemeral, parent_cversion: -1 });
+            let header = TxnHeader { client_id: 1, cxid: 1, zxid: i + 1, time: 1, op: txn.op() };
+            tree.apply(&header, &txn, &mut |_| {});
+        }
+        tree
+    }
+
+    /// A link that has begun to send a snapshot, and its other end.
+    fn sending() -> (Link, TcpStream, Poll) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = listener.accept().unwrap().0;
+        far.set_read_timeout(Some(DEADLINE)).unwrap();
+        let poll = Poll::new().unwrap();
+        let settings = LinkSettings {
+            max_packet: MAX_WAITING,
+            max_waiting: MAX_WAITING,
+            write_timeout: DEADLINE,
+            disk: Arc::new(MemDisk::new()),
+            layout: Layout::new("/data", None),
+            tree_options: TreeOptions::default(),
+            poll: Arc::new(poll.registry().try_clone().unwrap()),
+        };
+        let link = Link::start(1, near, settings, || {}, |_, _| {}).unwrap();
+        link.send(LinkCommand::Snapshot(big_tree().freeze()));
+        (link, far, poll)
+    }
+
+    #[test]
+    fn a_peer_that_takes_a_snapshot_may_have_as_much_waiting() {
+        let (link, mut far, _poll) = sending();
+        let mut taken = vec![0; TREE_BYTES / 2];
+        far.read_exact(&mut taken).unwrap();
+        let proposal = vec![9; MAX_WAITING];
+        (0..TREE_BYTES / 2 / MAX_WAITING)
+            .for_each(|_| link.send(LinkCommand::Bytes(proposal.clone())));
+        assert!(!link.outbox.lock().closed);
+        link.close();
+        let mut rest = Vec::new();
+        far.read_to_end(&mut rest).unwrap();
+        assert!(rest.ends_with(&vec![9; TREE_BYTES / 2]) && rest.len() >= TREE_BYTES);
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_cut_off() {
+        let (link, far, _poll) = sending();
+        let deadline = Instant::now() + DEADLINE;
+        while !link.outbox.lock().closed {
+            assert!(Instant::now() < deadline, "anything may wait for it");
+            link.send(LinkCommand::Bytes(vec![9; MAX_WAITING]));
+        }
+        // What the sockets hold counts as taken.
+        assert!(link.outbox.lock().bytes < TREE_BYTES);
+        drop(far);
     }
 }

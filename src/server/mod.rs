@@ -303,7 +303,8 @@ fn start_peers(
     }
     let sync_ms = u64::from(config.tick_time_ms) * u64::from(config.sync_limit.max(1));
     let settings = LinkSettings {
-        max_record: config.jute_max_record() as usize,
+        max_packet: config.jute_max_record() as usize + packets::MAX_AUTHINFO,
+        max_waiting: link::MAX_WAITING,
         write_timeout: Duration::from_millis(sync_ms),
         disk: Arc::clone(&storage.disk),
         layout: storage.layout.clone(),

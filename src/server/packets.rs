@@ -25,6 +25,10 @@ use crate::wire::{DecodeError, Reader, Record};
 /// Bytes asked of the socket at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// Bytes of a learner's packet beside its data: a client's identities, of which our own servers
+/// take 64 KiB.
+pub const MAX_AUTHINFO: usize = 1 << 20;
+
 /// Bytes of a long transfer after which there is progress to be reported.
 const PROGRESS_BYTES: usize = 64 << 10;
 
@@ -45,12 +49,12 @@ pub struct PacketReader {
     /// The bytes of `buf` that have been read off the socket but not used yet.
     start: usize,
     end: usize,
-    max_record: usize,
+    max_packet: usize,
 }
 
 impl PacketReader {
-    pub fn new(input: TcpStream, max_record: usize) -> Self {
-        Self { input, buf: Vec::new(), start: 0, end: 0, max_record }
+    pub fn new(input: TcpStream, max_packet: usize) -> Self {
+        Self { input, buf: Vec::new(), start: 0, end: 0, max_packet }
     }
 
     /// The next packet if all of it is here.
@@ -61,7 +65,11 @@ impl PacketReader {
                 self.start = self.end - reader.rest().len();
                 Ok(Some(packet))
             }
-            Err(DecodeError::Truncated { needed, .. }) if needed <= self.max_record => Ok(None),
+            Err(DecodeError::Truncated { needed, left })
+                if self.end - self.start - left + needed <= self.max_packet =>
+            {
+                Ok(None)
+            }
             Err(e) => Err(io::Error::new(io::ErrorKind::InvalidData, e)),
         }
     }
@@ -265,5 +273,62 @@ fn end(slot: &mut Option<PacketReader>, poll: &Registry) {
     if let Some(reader) = slot.take() {
         // That fails only for what is not registered.
         let _ = poll.deregister(&mut SourceFd(&reader.input.as_raw_fd()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::wire::{Id, Put};
+
+    const MAX: usize = 1 << 20;
+
+    /// Reads one packet of what another thread writes, until that is over.
+    fn read(bytes: Vec<u8>, max_packet: usize) -> (io::Result<Option<QuorumPacket>>, usize) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let writer = thread::spawn(move || {
+            // Fails when the reader has had enough.
+            let _ = listener.accept().unwrap().0.write_all(&bytes);
+        });
+        let mut reader = PacketReader::new(TcpStream::connect(address).unwrap(), max_packet);
+        let read = loop {
+            match reader.buffered() {
+                Ok(None) => {}
+                done => break done,
+            }
+            if let Err(e) = reader.fill() {
+                break Err(e);
+            }
+        };
+        let buffered = reader.end;
+        drop(reader);
+        writer.join().unwrap();
+        (read, buffered)
+    }
+
+    #[test]
+    fn a_packet_has_a_bound_however_small_its_fields() {
+        let ids = vec![Id::new("ip", "10.0.0.1"); MAX / 18 * 2];
+        let packet = QuorumPacket { authinfo: Some(ids), ..QuorumPacket::new(1, -1, *b"x") };
+        let (refused, buffered) = read(packet.to_bytes(), MAX);
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(buffered <= MAX + READ_BYTES, "{buffered} bytes");
+        assert_eq!(read(packet.to_bytes(), 2 * MAX + 100).0.unwrap(), Some(packet));
+    }
+
+    #[test]
+    fn a_length_over_the_bound_is_not_waited_for() {
+        let mut bytes = vec![0; 12];
+        bytes.put_i32(MAX as i32);
+        let (refused, buffered) = read(bytes, MAX);
+        assert_eq!((refused.unwrap_err().kind(), buffered), (io::ErrorKind::InvalidData, 16));
+        // What fills the bound is taken.
+        let packet = QuorumPacket::new(1, 1, vec![7; MAX - 20]);
+        assert_eq!(read(packet.to_bytes(), MAX).0.unwrap(), Some(packet));
     }
 }

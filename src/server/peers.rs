@@ -29,8 +29,8 @@ const FIRST_LEARNER_LINK: LinkId = 1 << 30;
 /// Waits between two tries to reach the leader, who may not listen yet: doubling, ms.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 5..=100;
 
-/// Between two tries to bind the port for learners.
-const BIND_PAUSE: Duration = Duration::from_millis(100);
+/// Between two tries to bind the port for learners, and after one to accept that has failed.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Votes and link news that may wait for the commit thread.
 const MESH_EVENTS_MAX: usize = 1_000;
@@ -229,7 +229,13 @@ fn forward_mesh_events(events: Sender<Event>) -> io::Result<crossbeam_channel::S
 
 impl Shared {
     /// Starts the threads of a link; `up` is the first event of it.
-    fn start_link(&self, id: LinkId, stream: TcpStream, up: Event) -> io::Result<()> {
+    fn start_link(
+        &self,
+        id: LinkId,
+        stream: TcpStream,
+        settings: LinkSettings,
+        up: Event,
+    ) -> io::Result<()> {
         let (events, first) = (self.events.clone(), self.events.clone());
         let report = move |link, event| {
             let _ = events.send(Event::Link { link, event });
@@ -239,7 +245,7 @@ impl Shared {
         };
         // Held until the link can be found: its first event may be answered at once.
         let mut links = self.links.lock();
-        let link = Link::start(id, stream, self.settings.clone(), up, report)?;
+        let link = Link::start(id, stream, settings, up, report)?;
         links.insert(id, Arc::new(link));
         Ok(())
     }
@@ -253,7 +259,10 @@ impl Shared {
             let timeout = left.max(Duration::from_millis(*RETRY_MS.start()));
             let error = match sockets::connect(addresses.to_vec(), timeout) {
                 Ok(stream) => {
-                    return self.start_link(id, stream, Event::LeaderConnected { link: id });
+                    // What a leader sends is history, however large.
+                    let settings = LinkSettings { max_packet: usize::MAX, ..self.settings.clone() };
+                    let up = Event::LeaderConnected { link: id };
+                    return self.start_link(id, stream, settings, up);
                 }
                 Err(e) => e,
             };
@@ -289,17 +298,11 @@ impl Acceptor {
         let own = Arc::clone(&port);
         let thread = thread::Builder::new().name("learner-acceptor".into()).spawn(move || {
             let Some(listener) = bind_patiently(&address, &own) else { return };
-            for stream in listener.incoming() {
-                if lock_port(&own.0).stopped {
-                    return;
-                }
+            accept(listener.incoming(), &own, |stream| {
                 let id = next_link.fetch_add(1, Relaxed);
                 let up = Event::LearnerConnected { link: id };
-                let started = stream.and_then(|stream| shared.start_link(id, stream, up));
-                if let Err(e) = started {
-                    log::warn!("cannot accept a learner: {e}");
-                }
-            }
+                shared.start_link(id, stream, shared.settings.clone(), up)
+            });
         })?;
         Ok(Self { port, thread: Some(thread) })
     }
@@ -325,7 +328,26 @@ fn bind_patiently(address: &Address, port: &(Mutex<Port>, Condvar)) -> Option<Tc
             Err(_) => {}
         }
         failed = true;
-        drop(port.1.wait_timeout(state, BIND_PAUSE));
+        drop(port.1.wait_timeout(state, PAUSE));
+    }
+}
+
+/// Takes what dials in until the port is not wanted any more.
+fn accept<S>(
+    streams: impl Iterator<Item = io::Result<S>>,
+    port: &(Mutex<Port>, Condvar),
+    mut start: impl FnMut(S) -> io::Result<()>,
+) {
+    for stream in streams {
+        if lock_port(&port.0).stopped {
+            return;
+        }
+        if let Err(e) = stream.and_then(&mut start) {
+            log::warn!("cannot accept a learner: {e}");
+            // Too many open files, mostly: give the process time to close some.
+            let state = lock_port(&port.0);
+            drop(port.1.wait_timeout_while(state, PAUSE, |port| !port.stopped));
+        }
     }
 }
 
@@ -344,5 +366,35 @@ impl Drop for Acceptor {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_cannot_accept_is_not_asked_without_end() {
+        let port = Arc::<(Mutex<Port>, Condvar)>::default();
+        let asked = Arc::<AtomicU64>::default();
+        let started = Instant::now();
+        let accepting = thread::spawn({
+            let (port, asked) = (Arc::clone(&port), Arc::clone(&asked));
+            let failing = move || {
+                asked.fetch_add(1, Relaxed);
+                Some(Err::<(), _>(io::Error::other("Too many open files")))
+            };
+            move || accept(std::iter::from_fn(failing), &port, Ok)
+        });
+        let deadline = started + Duration::from_secs(60);
+        while asked.load(Relaxed) < 3 {
+            assert!(Instant::now() < deadline, "it has given up");
+            thread::sleep(Duration::from_millis(1));
+        }
+        let pauses = started.elapsed().as_millis() / PAUSE.as_millis();
+        assert!(pauses >= 2, "three tries in {pauses} pauses");
+        lock_port(&port.0).stopped = true;
+        port.1.notify_one();
+        accepting.join().unwrap();
     }
 }
