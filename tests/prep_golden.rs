@@ -97,6 +97,7 @@ fn replay(records: &[(TxnRecord, Vec<u8>)], digest_enabled: bool, lag: usize) {
         reconfig: false,
         standalone: true,
         multi_address: false,
+        max_txn: 2 << 20,
     };
     let mut prep = Prep::new(options, records[0].0.header.zxid - 1, &tree);
     let ids = [Id::new("super", "")];

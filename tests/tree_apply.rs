@@ -1,7 +1,9 @@
 //! What applying a transaction returns, which watches it triggers, and what it counts.
 
 use ironkeeper::tree::*;
-use ironkeeper::wire::txn::{CreateSessionTxn, CreateTtlTxn, CreateTxn, SetAclTxn, SetDataTxn};
+use ironkeeper::wire::txn::{
+    CloseSessionTxn, CreateSessionTxn, CreateTtlTxn, CreateTxn, SetAclTxn, SetDataTxn,
+};
 use ironkeeper::wire::{Acl, EventType, Txn, TxnHeader, code, perms};
 
 struct Server {
@@ -161,7 +163,7 @@ fn a_closed_session_takes_its_ephemerals_along() {
         assert_eq!((s.tree.ephemerals_count(), s.tree.ephemerals(7).count()), (3, 3));
         // The leader did not know of /e2 and believed in one that is not there.
         let paths = ["/e3", "/not-there", "/e1"].map(String::from).to_vec();
-        s.apply(&Txn::CloseSession(with_paths.then_some(paths)));
+        s.apply(&Txn::CloseSession(Some(CloseSessionTxn { paths: with_paths.then_some(paths) })));
         let deleted: Vec<&str> = s.triggers.iter().map(|t| &*t.path).collect();
         let expected = if with_paths { ["/e3", "/e1", "/e2"] } else { ["/e1", "/e2", "/e3"] };
         assert_eq!(deleted, expected);

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ironkeeper::tree::*;
 use ironkeeper::wire::txn::{
-    CreateContainerTxn, CreateSessionTxn, CreateTtlTxn, CreateTxn, SetAclTxn, SetDataTxn,
+    CloseSessionTxn, CreateContainerTxn, CreateSessionTxn, CreateTtlTxn, CreateTxn, SetAclTxn,
+    SetDataTxn,
 };
 use ironkeeper::wire::{Acl, StatPersisted, Txn, TxnDigest, TxnHeader, TxnRecord};
 
@@ -92,7 +93,8 @@ impl Model {
                 self.sessions.remove(&client);
                 let paths = self.owned(client);
                 paths.iter().for_each(|path| self.delete(path, zxid));
-                Txn::CloseSession((!self.legacy || r.below(2) == 0).then_some(paths))
+                let paths = Some(CloseSessionTxn { paths: Some(paths) });
+                Txn::CloseSession(paths.filter(|_| !self.legacy || r.below(2) == 0))
             }
             1 => Txn::Error(-101),
             2 => Txn::Multi(vec![

@@ -43,6 +43,7 @@ impl Server {
             reconfig: false,
             standalone: true,
             multi_address: false,
+            max_txn: 2 << 20,
         };
         Self {
             sessions: SessionTracker::new(Kind::Standalone, &BTreeMap::new(), 2000, 1, 0),

@@ -152,8 +152,14 @@ impl Registry {
     }
 
     /// The ACL to store for one that a client sent: duplicates removed, every entry checked, `auth`
-    /// expanded to the connection's ids (C-190). Java: `PrepRequestProcessor.fixupACL`.
-    pub fn fixup_acl<'a>(&self, ids: &[Id], acl: &'a [Acl]) -> Result<Cow<'a, [Acl]>, ErrorCode> {
+    /// expanded to the connection's ids (C-190), which takes of the bytes in `room`: a few in a
+    /// request can stand for very many. Java: `PrepRequestProcessor.fixupACL`.
+    pub fn fixup_acl<'a>(
+        &self,
+        ids: &[Id],
+        acl: &'a [Acl],
+        room: &mut usize,
+    ) -> Result<Cow<'a, [Acl]>, ErrorCode> {
         if let [entry] = acl
             && is_anyone(&entry.id)
         {
@@ -169,7 +175,12 @@ impl Registry {
                 fixed.push(entry.clone());
             } else if entry.id.scheme == "auth" {
                 let before = fixed.len();
-                fixed.extend(self.expand_auth(entry.perms, ids));
+                for added in self.expand_auth(entry.perms, ids) {
+                    // Permissions and two lengths are twelve.
+                    let bytes = 12 + added.id.scheme.len() + added.id.id.len();
+                    *room = room.checked_sub(bytes).ok_or(ErrorCode::MarshallingError)?;
+                    fixed.push(added);
+                }
                 if fixed.len() == before {
                     return Err(ErrorCode::InvalidAcl);
                 }
@@ -265,7 +276,7 @@ mod tests {
             (&[acl(1, "ip", "::1/128")], &[acl(1, "ip", "::1/128")]),
         ];
         for (given, want) in ok {
-            assert_eq!(r.fixup_acl(&bob, given).as_deref(), Ok(*want));
+            assert_eq!(r.fixup_acl(&bob, given, &mut 1000).as_deref(), Ok(*want));
         }
         let bad: &[&[Acl]] = &[
             &[],
@@ -278,10 +289,22 @@ mod tests {
             &[acl(31, "world", "anyone"), acl(31, "nobody", "x")],
         ];
         for given in bad {
-            assert_eq!(r.fixup_acl(&bob, given), Err(ErrorCode::InvalidAcl), "{given:?}");
+            assert_eq!(
+                r.fixup_acl(&bob, given, &mut 1000),
+                Err(ErrorCode::InvalidAcl),
+                "{given:?}"
+            );
         }
+        let mut room = 100;
+        let auth = [acl(31, "auth", "")];
+        assert!(r.fixup_acl(&bob, &auth, &mut room).is_ok() && (1..100).contains(&room));
+        room = room.min(20);
+        assert_eq!(r.fixup_acl(&bob, &auth, &mut room), Err(ErrorCode::MarshallingError));
         let only_ip = [id("ip", "10.0.0.1")];
-        assert_eq!(r.fixup_acl(&only_ip, &[acl(31, "auth", "")]), Err(ErrorCode::InvalidAcl));
+        assert_eq!(
+            r.fixup_acl(&only_ip, &[acl(31, "auth", "")], &mut 1000),
+            Err(ErrorCode::InvalidAcl)
+        );
     }
 
     #[test]
@@ -321,7 +344,10 @@ mod tests {
         {
             assert_eq!(r.authenticate("ensemble", addr, name), answer);
         }
-        assert_eq!(r.fixup_acl(&[], &[acl(31, "ensemble", "blue")]), Err(ErrorCode::InvalidAcl));
+        assert_eq!(
+            r.fixup_acl(&[], &[acl(31, "ensemble", "blue")], &mut 1000),
+            Err(ErrorCode::InvalidAcl)
+        );
         for class in [&format!("{PROVIDERS}SASLAuthenticationProvider"), "com.example.Own", ""] {
             let why = r.register_class(class, &config).unwrap_err();
             assert!(why.starts_with(class) && why.contains("no counterpart"), "{why}");

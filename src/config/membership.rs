@@ -10,6 +10,7 @@ use std::fmt;
 
 use super::address::{Address, WILDCARD, bracketed, canonical_host, host_and_rest, split_java};
 use super::properties;
+use crate::wire::election::MAX_CONFIG_TEXT;
 
 /// A membership line that makes no sense: the key, its value, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,6 +263,7 @@ impl QuorumConfig {
             })?;
         }
         config.complete_hierarchy().map_err(MembershipError::of_whole)?;
+        config.check_size().map_err(MembershipError::of_whole)?;
         Ok(config)
     }
 
@@ -310,6 +312,14 @@ impl QuorumConfig {
             }
         }
         Ok(())
+    }
+
+    /// Whether the servers' votes have room for it: they all carry it.
+    pub fn check_size(&self) -> Result<(), String> {
+        match self.to_string().len() {
+            0..=MAX_CONFIG_TEXT => Ok(()),
+            n => Err(format!("a configuration of {n} bytes, of which a vote carries 512 KiB")),
+        }
     }
 
     /// The servers that vote, in order of their ids.

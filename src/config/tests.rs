@@ -2,6 +2,7 @@
 
 use super::membership::version_from_file_name;
 use super::*;
+use crate::wire::election::MAX_CONFIG_TEXT;
 
 /// The cases of a golden file: a line's mark before the text, the text, and what follows `=>`.
 fn golden(file: &'static str) -> impl Iterator<Item = (&'static str, String, &'static str)> {
@@ -102,6 +103,17 @@ fn servers_of_one_bucket_are_in_order_of_their_ids() {
 fn a_group_member_without_weight_is_refused() {
     let error = QuorumConfig::parse("server.1=a:1:2\ngroup.1=1:2", false).unwrap_err();
     assert!(error.to_string().contains("group.1 holds server 2"), "{error}");
+}
+
+/// Votes carry the text, in frames that have a bound.
+#[test]
+fn a_membership_that_no_vote_can_carry_is_refused() {
+    let text = |n: i64| (1..=n).map(|id| format!("server.{id}=a:1:2\n")).collect::<String>();
+    // What is too much is the text with all that was left out.
+    assert!(text(20_000).len() < MAX_CONFIG_TEXT);
+    let error = QuorumConfig::parse(&text(20_000), false).unwrap_err();
+    assert!(error.to_string().contains("of which a vote carries 512 KiB"), "{error}");
+    assert!(QuorumConfig::parse(&text(15_000), false).is_ok());
 }
 
 #[test]
@@ -273,6 +285,9 @@ fn a_define_that_is_wrong_is_named_too() {
         "command line: snapCount=x: not allowed; allowed: a whole \
         number from 0 to 2147483647"
     );
+    // Java's timer throws.
+    let error = read_with("dataDir=/d", &[("znode.container.checkIntervalMs", "0")]).unwrap_err();
+    assert!(error.to_string().ends_with("a whole number from 1 to 2147483647"), "{error}");
     assert_eq!(error.exit_code(), 2);
 }
 

@@ -29,7 +29,7 @@ use crate::tree::{DIGEST_VERSION, DataTree};
 use crate::wire::{
     DecodeError, ErrorCode, Id, Reader, Record, Txn, TxnDigest, TxnHeader, code, op,
 };
-use changes::Changes;
+use changes::{Changes, Mark};
 use ops::LastAcl;
 
 /// What the configuration says that matters here.
@@ -45,6 +45,25 @@ pub struct PrepOptions {
     pub standalone: bool,
     /// `multiAddress.enabled`, for new members.
     pub multi_address: bool,
+    /// Bytes of the largest transaction that servers take from one another, and Java's from their
+    /// logs: `jute.maxbuffer` and its extra size.
+    pub max_txn: usize,
+}
+
+/// Bytes of a transaction's header and digest.
+const AROUND_TXN: usize = 32 + 12;
+
+impl PrepOptions {
+    /// Whether a request must be measured once it is a transaction. Text that is mended, or written
+    /// as Java does, takes three times the bytes at most; a sequence number adds ten to an op.
+    fn may_be_too_large(&self, request: &PrepRequest<'_>) -> bool {
+        request.op == code::MULTI || request.body.len() > self.max_txn / 8
+    }
+
+    /// Bytes of what `auth` may stand for in all lists of a request.
+    fn max_auth_bytes(&self, op: i32) -> usize {
+        if op == code::MULTI { self.max_txn } else { self.max_txn / 4 }
+    }
 }
 
 /// A request that has to be ordered, from a client of this server, from a learner, or from this
@@ -142,6 +161,8 @@ struct Step<'a> {
     time: i64,
     now: i64,
     metrics: &'a ServerMetrics,
+    /// Bytes of ACLs that `auth` may still become.
+    auth_room: usize,
     new_config: Option<Box<QuorumConfig>>,
 }
 
@@ -201,6 +222,7 @@ impl Prep {
                 _ => Err(ErrorCode::Unimplemented),
             });
         }
+        let mark = self.options.may_be_too_large(request).then(|| self.changes.begin(context.tree));
         let mut step = Step {
             options: &self.options,
             changes: &mut self.changes,
@@ -215,11 +237,12 @@ impl Prep {
             time: context.time,
             now: context.now,
             metrics: context.metrics,
+            auth_room: self.options.max_auth_bytes(request.op),
             new_config: None,
         };
         let decision = step.decide();
         let new_config = step.new_config.take();
-        let decision = match decision {
+        let decision = match self.settle(request, decision, mark) {
             Ok(decided) => Ok(decided),
             Err(Failure::Code(err)) => Err(err),
             Err(Failure::Undecodable(why)) => {
@@ -231,6 +254,37 @@ impl Prep {
             }
         };
         Outcome::Txn(self.write_down(request, context, decision, new_config))
+    }
+
+    /// What was tried since the mark stays if all of it succeeded, and if it is no larger than a
+    /// transaction may be: none of the ensemble could log a larger one, nor start over it again
+    /// (ZOOKEEPER-4306).
+    fn settle(
+        &mut self,
+        request: &PrepRequest<'_>,
+        mut decision: Decision,
+        mark: Option<Mark>,
+    ) -> Decision {
+        let Some(mark) = mark else { return decision };
+        if let Ok((txn, _)) = &decision {
+            self.scratch.clear();
+            txn.write_body(&mut self.scratch);
+            let (bytes, limit) = (self.scratch.len() + AROUND_TXN, self.options.max_txn);
+            if bytes > limit {
+                log::warn!(
+                    "Request {} of session 0x{:x} refused: its transaction would have {bytes} \
+                     bytes, and jute.maxbuffer and its extra size allow {limit}",
+                    request.op,
+                    request.session
+                );
+                decision = Err(ErrorCode::MarshallingError.into());
+            }
+        }
+        match &decision {
+            Ok((_, 0)) => self.changes.keep(),
+            _ => self.changes.roll_back(&mark),
+        }
+        decision
     }
 
     fn write_down(

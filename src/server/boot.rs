@@ -229,6 +229,7 @@ fn prep_options(config: &Config) -> PrepOptions {
         reconfig: config.reconfig_enabled,
         standalone: config.standalone_enabled,
         multi_address: config.multi_address_enabled,
+        max_txn: config.jute_max_record() as usize,
     }
 }
 

@@ -194,8 +194,9 @@ impl DataTree {
                 self.sessions.insert(header.client_id, t.timeout);
                 (None, Ok(None))
             }
-            Txn::CloseSession(paths) => {
-                self.close_session(header.client_id, header.zxid, paths.as_deref(), triggers);
+            Txn::CloseSession(t) => {
+                let paths = t.as_ref().and_then(|t| t.paths.as_deref());
+                self.close_session(header.client_id, header.zxid, paths, triggers);
                 (None, Ok(None))
             }
             Txn::Error(err) => return error(*err),
@@ -336,9 +337,9 @@ impl DataTree {
         Ok(Some(self.slab.get(id).stat()))
     }
 
-    /// Ends a session: deletes the paths of the transaction, then whatever else it owns. Logs
-    /// without paths (C-133) mean the latter alone. Also what boot does, outside transactions, to
-    /// owners of ephemerals that are no sessions any more.
+    /// Ends a session: deletes the paths of the transaction, then whatever else it owns; without
+    /// paths (C-133) the latter alone. Also what boot does, outside transactions, to owners of
+    /// ephemerals that are no sessions any more.
     pub fn close_session(
         &mut self,
         session: i64,

@@ -11,6 +11,8 @@ use super::jute::{DecodeError, Put, Reader, Result};
 
 /// Largest frame, without its length (Java: `PACKETMAXSIZE`).
 pub const MAX_FRAME: usize = 512 * 1024;
+/// Longest text of a configuration: a notification has room for it, whatever its version becomes.
+pub const MAX_CONFIG_TEXT: usize = MAX_FRAME - 64;
 /// Longest address text of a handshake (Java: `maxBuffer`).
 pub const MAX_ADDRESS_TEXT: usize = 2048;
 /// What an observer without an id of its own calls itself.
@@ -308,6 +310,15 @@ mod tests {
         assert_eq!(written, frame);
         let bytes = read_frame(&mut &frame[..]).unwrap();
         assert_eq!(Notification::from_bytes(&bytes), Ok(notification()));
+    }
+
+    #[test]
+    fn a_frame_has_room_for_the_longest_configuration() {
+        let version = format!("version={:x}", i64::MAX);
+        let longest = "x".repeat(MAX_CONFIG_TEXT - "version=0".len()) + &version;
+        let mut out = Vec::new();
+        write_frame(&Notification { config: Some(longest), ..notification() }.to_bytes(), &mut out);
+        assert!(read_frame(&mut &out[..]).is_ok());
     }
 
     #[test]

@@ -24,6 +24,12 @@ record! {
 }
 record! { CreateSessionTxn { timeout: i32 } }
 record! {
+    CloseSessionTxn {
+        /// The ephemerals to delete; null: whatever the session owns.
+        paths: Option<Vec<String>>,
+    }
+}
+record! {
     /// create, create2 (ephemeral or not) – Java's `CreateTxn`.
     CreateTxn {
         path: String,
@@ -59,8 +65,8 @@ record! { SetAclTxn { path: String, acl: Arc<[Acl]>, version: i32 } }
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Txn {
     CreateSession(CreateSessionTxn),
-    /// The ephemerals to delete; `None` in logs written without `closeSessionTxn.enabled` (C-133).
-    CloseSession(Option<Vec<String>>),
+    /// `None` in logs written without `closeSessionTxn.enabled` (C-133).
+    CloseSession(Option<CloseSessionTxn>),
     Create(CreateTxn),
     /// Same body and effect as `Create`; the reply differs.
     Create2(CreateTxn),
@@ -103,7 +109,7 @@ impl Txn {
         match self {
             Self::CreateSession(t) => t.write(out),
             Self::CloseSession(None) => {}
-            Self::CloseSession(Some(paths)) => paths.write(out),
+            Self::CloseSession(Some(t)) => t.write(out),
             Self::Create(t) | Self::Create2(t) => t.write(out),
             Self::CreateContainer(t) => t.write(out),
             Self::CreateTtl(t) => t.write(out),
@@ -242,7 +248,9 @@ mod tests {
     #[test]
     fn a_close_session_without_paths_may_have_a_digest() {
         let header = TxnHeader { client_id: 5, cxid: 6, zxid: 7, time: 8, op: code::CLOSE_SESSION };
-        for txn in [None, Some(vec![]), Some(vec!["/abc".into()]), Some(vec!["/a".into(); 2])] {
+        let lists = [None, Some(vec![]), Some(vec!["/abc".into()]), Some(vec!["/a".into(); 2])];
+        let listed = lists.into_iter().map(|paths| Some(CloseSessionTxn { paths }));
+        for txn in listed.chain([None]) {
             for digest in [None, Some(TxnDigest { version: 2, digest: 1 << 34 })] {
                 let txn = Txn::CloseSession(txn.clone());
                 let record = TxnRecord { header: header.clone(), txn, digest };

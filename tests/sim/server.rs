@@ -187,6 +187,7 @@ fn node_settings(id: i64, knobs: &Knobs, rng: &mut Rng) -> NodeSettings {
             reconfig: false,
             standalone: true,
             multi_address: false,
+            max_txn: 2 << 20,
         },
         local_sessions: false,
         local_sessions_upgrading: false,

@@ -161,8 +161,9 @@ impl Node {
         if op == code::CLOSE_SESSION && self.is_local_session(session) {
             return self.close_local(session, to, cx, out);
         }
+        let (auth, options) = (&self.settings.auth, &self.settings.prep);
         if self.settings.eager_acl_check
-            && let Err(err) = eager_acl_check(&cx.db.tree, &self.settings.auth, op, &body, &ids)
+            && let Err(err) = eager_acl_check(&cx.db.tree, auth, op, &body, &ids, options)
         {
             return self.in_turn(session, Work::Dismiss { to, err });
         }

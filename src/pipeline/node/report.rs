@@ -109,7 +109,9 @@ pub(super) fn count_writes(txn: &Txn, writes: &SummarySet) {
         Txn::CreateTtl(t) => count(&t.path, t.data.as_deref()),
         Txn::SetData(t) | Txn::Reconfig(t) => count(&t.path, t.data.as_deref()),
         Txn::Delete(path) | Txn::DeleteContainer(path) => count(path, None),
-        Txn::CloseSession(Some(paths)) => paths.iter().for_each(|path| count(path, None)),
+        Txn::CloseSession(Some(t)) => {
+            t.paths.iter().flatten().for_each(|path| count(path, None));
+        }
         Txn::Multi(txns) => txns.iter().for_each(|txn| count_writes(txn, writes)),
         Txn::CloseSession(None)
         | Txn::CreateSession(_)

@@ -212,7 +212,7 @@ impl Changes {
         paths
     }
 
-    /// Starts a multi.
+    /// Starts what may have to be undone.
     pub(super) fn begin(&mut self, tree: &DataTree) -> Mark {
         self.undo = Some(Vec::new());
         Mark { changes: self.queue.len(), digest: self.digest(tree) }

@@ -1,6 +1,7 @@
 //! `enableEagerACLCheck` (C-111): a member of an ensemble refuses at once what its own tree
 //! forbids, and spares the leader the request. Java: `ZooKeeperServer.authWriteRequest`.
 
+use super::PrepOptions;
 use super::ops::{Op, split_unless_special};
 use crate::auth::Registry;
 use crate::tree::DataTree;
@@ -14,10 +15,11 @@ pub fn eager_acl_check(
     op: i32,
     body: &[u8],
     ids: &[Id],
+    options: &PrepOptions,
 ) -> Result<(), ErrorCode> {
     let Ok(Some(demand)) = Demand::of(op, body) else { return Ok(()) };
     if let Some(acl) = &demand.new_acl {
-        auth.fixup_acl(ids, acl)?;
+        auth.fixup_acl(ids, acl, &mut options.max_auth_bytes(op))?;
     }
     let Some(node) = tree.lookup(&demand.path) else { return Ok(()) };
     let acl = tree.acl(tree.node(node).acl_id());

@@ -7,14 +7,14 @@ use crate::wire::{CreateMode, DecodeError, ErrorCode, Reader, Txn, code};
 
 impl Step<'_> {
     /// The stored form of a failed multi keeps the ops before the failure as they were, then the
-    /// error, then "not tried" for the rest (C-141); whoever applies it must know.
+    /// error, then "not tried" for the rest (C-141); whoever applies it must know. Its changes are
+    /// the caller's to undo.
     pub(super) fn multi(&mut self, body: &mut Reader<'_>) -> Decision {
         // Unlike a lone op, it has its zxid before it is decoded.
         let ops = read_ops(body).map_err(|why| {
             self.request.log_undecodable(&why);
             ErrorCode::MarshallingError
         })?;
-        let mark = self.changes.begin(self.tree);
         let mut txns = Vec::with_capacity(ops.len());
         let mut failure = None;
         for op in &ops {
@@ -29,10 +29,6 @@ impl Step<'_> {
                     failure = Some(err);
                 }
             }
-        }
-        match failure {
-            None => self.changes.keep(),
-            Some(_) => self.changes.roll_back(&mark),
         }
         Ok((Txn::Multi(txns), failure.map_or(0, ErrorCode::code)))
     }

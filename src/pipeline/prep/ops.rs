@@ -289,7 +289,8 @@ impl Step<'_> {
             return Ok(Arc::clone(&self.last_acl.kept));
         }
         let list = acl.list();
-        let kept: Arc<[Acl]> = self.auth.fixup_acl(self.request.ids, &list)?.into();
+        let kept: Arc<[Acl]> =
+            self.auth.fixup_acl(self.request.ids, &list, &mut self.auth_room)?.into();
         // What `auth` stands for depends on who sends it.
         if *kept == *list {
             *self.last_acl = LastAcl { sent: acl.0.into(), kept: Arc::clone(&kept) };

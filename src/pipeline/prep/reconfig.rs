@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Failure, Step};
+use super::{AROUND_TXN, Failure, Step};
 use crate::config::{Address, QuorumConfig, ServerSpec};
 use crate::tree::CONFIG_NODE;
 use crate::wire::proto::ReconfigRequest;
@@ -23,6 +23,10 @@ pub trait Ensemble {
     /// Whether a quorum of that membership is connected and up to date.
     fn is_quorum_synced(&self, config: &QuorumConfig) -> bool;
 }
+
+/// Bytes of a reconfiguration's transaction beside the text, and of the leader's id that observers
+/// get with it.
+const AROUND_CONFIG: usize = AROUND_TXN + 4 + CONFIG_NODE.len() + 4 + 4 + 8;
 
 impl Step<'_> {
     pub(super) fn reconfig(&mut self, body: &mut Reader<'_>) -> Result<Txn, Failure> {
@@ -45,6 +49,13 @@ impl Step<'_> {
             None => changed_membership(last, &request, self.options.multi_address)?,
         };
         config.version = self.zxid;
+        config.check_size().map_err(bad_arguments)?;
+        let text = config.to_string().into_bytes();
+        if text.len() + AROUND_CONFIG > self.options.max_txn {
+            return Err(
+                bad_arguments("the configuration is larger than jute.maxbuffer allows").into()
+            );
+        }
         let least = if self.options.standalone { 2 } else { 1 };
         if config.participants().count() < least {
             log::warn!(
@@ -60,7 +71,6 @@ impl Step<'_> {
         }
         let mut node = self.node(CONFIG_NODE)?;
         self.check_acl(&node.acl, perms::WRITE)?;
-        let text = config.to_string().into_bytes();
         node.stat.version = -1;
         node.stat.mtime = self.time;
         node.stat.mzxid = self.zxid;

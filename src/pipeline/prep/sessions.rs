@@ -1,9 +1,9 @@
 //! createSession and closeSession (C-133, C-134).
 
 use super::ops::split_unless_special;
-use super::{Failure, Step};
-use crate::wire::txn::CreateSessionTxn;
-use crate::wire::{ErrorCode, Reader, Txn};
+use super::{AROUND_TXN, Failure, Step};
+use crate::wire::txn::{CloseSessionTxn, CreateSessionTxn};
+use crate::wire::{ErrorCode, Reader, Record, Txn};
 
 impl Step<'_> {
     pub(super) fn create_session(&mut self, body: &mut Reader<'_>) -> Result<Txn, Failure> {
@@ -24,6 +24,11 @@ impl Step<'_> {
             self.remove(parent_path, parent, path, &node);
         }
         self.sessions.set_closing(self.request.session);
-        Ok(Txn::CloseSession(self.options.close_session_txn.then_some(paths)))
+        let mut txn = CloseSessionTxn { paths: Some(paths) };
+        if txn.to_bytes().len() + AROUND_TXN > self.options.max_txn {
+            // Every server deletes what the session owns then, which are the same nodes.
+            txn.paths = None;
+        }
+        Ok(Txn::CloseSession(self.options.close_session_txn.then_some(txn)))
     }
 }

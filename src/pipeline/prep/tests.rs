@@ -6,8 +6,9 @@ use super::*;
 use crate::auth::AuthConfig;
 use crate::session::Kind;
 use crate::tree::{OwnerRules, TreeOptions};
+use crate::wire::election::MAX_CONFIG_TEXT;
 use crate::wire::proto::*;
-use crate::wire::txn::{CreateSessionTxn, SetDataTxn};
+use crate::wire::txn::{CloseSessionTxn, CreateSessionTxn, SetDataTxn};
 use crate::wire::{Acl, TxnRecord, perms};
 
 const ME: i64 = 0x0100_0000_0000_0001;
@@ -40,6 +41,7 @@ impl World {
             reconfig: true,
             standalone: true,
             multi_address: false,
+            max_txn: 2 << 20,
         };
         Self {
             prep: Prep::new(options, 0, &tree),
@@ -432,7 +434,7 @@ fn a_failed_multi_rolls_back_and_keeps_its_stored_form() {
     let data = Some(b"new".as_slice().into());
     assert_eq!(next.txn, Txn::SetData(SetDataTxn { path: "/a".into(), data, version: 2 }));
     let closed = w.prepare(ME, close());
-    assert_eq!(closed.txn, Txn::CloseSession(Some(vec![])));
+    assert_eq!(closed.txn, Txn::CloseSession(Some(CloseSessionTxn { paths: Some(vec![]) })));
     for prepared in [&pending, &failed, &next, &closed] {
         w.apply(prepared);
     }
@@ -512,7 +514,7 @@ fn closing_a_session_takes_pending_ephemerals_along() {
         w.prepare(ME, create("/dir/late", 1)),
     ];
     let paths = vec!["/dir/applied".to_string(), "/dir/pending".to_string()];
-    assert_eq!(steps[5].txn, Txn::CloseSession(Some(paths)));
+    assert_eq!(steps[5].txn, Txn::CloseSession(Some(CloseSessionTxn { paths: Some(paths) })));
     assert_eq!(steps[6].err, -112, "a closing session takes nothing more");
     steps.iter().for_each(|prepared| w.apply(prepared));
     assert_eq!(children(&w, "/dir"), ["other", "gone"]);
@@ -523,6 +525,74 @@ fn closing_a_session_takes_pending_ephemerals_along() {
     w.prep.options.close_session_txn = false;
     let bare = w.must(STRANGER, close());
     assert_eq!(bare.txn, Txn::CloseSession(None));
+}
+
+/// A transaction that no follower takes is the end of an ensemble: it comes again with every DIFF.
+#[test]
+fn zookeeper_4306_closing_a_session_of_many_ephemerals_names_none_of_them() {
+    let mut w = World::new();
+    // Header, digest and count, and as many paths as there is room for.
+    w.prep.options.max_txn = 44 + 4 + 15 * (4 + 60);
+    for (session, ephemerals, listed) in [(ME, 15, true), (OTHER, 16, false)] {
+        (0..ephemerals).for_each(|i| {
+            w.must(session, create(&format!("/{i:059}"), 1));
+        });
+        let pending = w.prepare(session, create(&format!("/later-{ephemerals}"), 0));
+        let closed = w.prepare(session, close());
+        let Txn::CloseSession(Some(txn)) = &closed.txn else { panic!("{:?}", closed.txn) };
+        assert_eq!(txn.paths.as_ref().map(Vec::len), listed.then_some(ephemerals));
+        assert!(closed.bytes.len() <= w.prep.options.max_txn, "{} bytes", closed.bytes.len());
+        [pending, closed].iter().for_each(|prepared| w.apply(prepared));
+    }
+    assert_eq!(children(&w, "/"), ["zookeeper", "later-15", "later-16"]);
+}
+
+/// Two identities, and `auth` for an ACL.
+fn of_two(w: &mut World) -> Vec<Acl> {
+    w.ids = ["a", "b"].map(|name| id("digest", &format!("{name}:{}", "x".repeat(40)))).into();
+    vec![Acl { perms: perms::ALL, id: id("auth", "") }]
+}
+
+#[test]
+fn zookeeper_4306_a_multi_that_would_be_too_large_a_transaction_fails() {
+    let mut w = World::new();
+    let auth = of_two(&mut w);
+    w.prep.options.max_txn = 4000;
+    let creates = |n: usize| -> Vec<(i32, Vec<u8>)> {
+        (0..n).map(|i| create_by(code::CREATE, &format!("/{i:02}"), 0, auth.clone())).collect()
+    };
+    let pending = w.prepare(ME, create("/before", 0));
+    // The last one has its own error, or none: what is kept of it is too large all the same.
+    let failing = [creates(26), vec![check("/before", 7)]].concat();
+    let refused = [w.prepare(ME, multi(creates(27))), w.prepare(ME, multi(failing))];
+    for refused in &refused {
+        assert_eq!((refused.err, &refused.txn), (-5, &Txn::Error(-5)));
+    }
+    let fits = w.prepare(ME, multi(creates(26)));
+    assert_eq!(fits.err, 0, "what was refused has left something");
+    assert_eq!(fits.bytes.len(), w.prep.options.max_txn);
+    [&pending, &refused[0], &refused[1], &fits].into_iter().for_each(|p| w.apply(p));
+    assert!(w.prep.changes.is_empty());
+}
+
+#[test]
+fn zookeeper_4306_an_acl_that_would_be_too_large_is_refused() {
+    let mut w = World::new();
+    let mut auth = of_two(&mut w);
+    w.prep.options.max_txn = 4000;
+    auth = (1..=20).map(|perms| Acl { perms, ..auth[0].clone() }).collect();
+    assert_eq!(w.err(ME, create_by(code::CREATE, "/x", 0, auth.clone())), -5);
+    assert_eq!(w.err(ME, set_acl("/", auth.clone(), -1)), -5);
+    // Each byte that is no UTF-8 becomes three.
+    let mended = Acl { perms: perms::ALL, id: id("digest", &format!("{}:y", "?".repeat(1500))) };
+    let (op, mut body) = create_by(code::CREATE, "/x", 0, vec![mended]);
+    body.iter_mut().filter(|byte| **byte == b'?').for_each(|byte| *byte = 0xff);
+    let refused = w.prepare(ME, (op, body));
+    assert_eq!((refused.err, &refused.txn), (-5, &Txn::Error(-5)));
+    w.apply(&refused);
+    auth.truncate(8);
+    w.must(ME, create_by(code::CREATE, "/x", 0, auth));
+    assert!(w.prep.changes.is_empty());
 }
 
 #[test]
@@ -617,6 +687,28 @@ const THREE: &str = "server.1=10.0.0.1:2888:3888:participant;0.0.0.0:2181\n\
 fn leader() -> Leader {
     let last = QuorumConfig::parse(THREE, false).unwrap();
     Leader { committed: last.version, last, synced: true }
+}
+
+#[test]
+fn a_membership_that_no_vote_or_no_transaction_can_carry_is_refused() {
+    let mut w = World::with(Kind::Leader { local_sessions: false }, OwnerRules::default());
+    let mut leader = leader();
+    leader.synced = false;
+    let joining = |host: usize| {
+        let spec = format!("server.4={}:1:2;3", "h".repeat(host));
+        [reconfig(Some(&spec), None, None), reconfig(None, None, Some(&format!("{THREE}\n{spec}")))]
+    };
+    let refused = |w: &mut World, host, error| {
+        for request in joining(host) {
+            let Outcome::Txn(prepared) = w.ask_with(ME, request, Some(&leader)) else { panic!() };
+            assert_eq!(prepared.err, error, "a host of {host} bytes");
+        }
+    };
+    refused(&mut w, 500_000, -13);
+    refused(&mut w, MAX_CONFIG_TEXT, -8);
+    w.prep.options.max_txn = 2_000;
+    refused(&mut w, 1_000, -13);
+    refused(&mut w, 2_000, -8);
 }
 
 #[test]

@@ -340,7 +340,15 @@ fn a_later_configuration_is_taken_over_before_anything_is_counted() {
     let mut fixed = looking(2);
     fixed.settings.reconfig_enabled = false;
     let mut broken = looking(2);
-    let cases = [(&mut fixed, later.as_str()), (&mut broken, "server.1=what\nversion=ff")];
+    // A vote has room for that text, but not for the one we would tell it with.
+    let mut filled = looking(2);
+    let fills: String = (1..=20_000).map(|id| format!("server.{id}=a:1:2\n")).collect();
+    let fills = fills + "version=ffff";
+    let cases = [
+        (&mut fixed, later.as_str()),
+        (&mut broken, "server.1=what\nversion=ff"),
+        (&mut filled, fills.as_str()),
+    ];
     for (election, text) in cases {
         let notification = Notification { config: Some(text.to_string()), ..says(Looking, 3) };
         hear(election, 3, notification);
