@@ -213,6 +213,43 @@ fn nothing_is_left_to_do() {
     none("unfinished", found);
 }
 
+/// Whether a name is meant by a pattern, in which `*` stands for anything.
+fn is_meant(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
+            tail.char_indices().any(|(i, _)| is_meant(rest, &tail[i..])) || is_meant(rest, "")
+        }),
+    }
+}
+
+#[test]
+fn a_metric_is_counted_or_a_divergence() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let metrics = read("src/metrics.rs");
+    let declared = metrics.split_once("\nmetrics! {").and_then(|(_, rest)| rest.split_once("\n}"));
+    let names = declared.unwrap().0.split([' ', '\n', ';']);
+    let names: BTreeSet<&str> =
+        names.filter(|name| !name.is_empty() && !name.ends_with(':')).collect();
+    let architecture = read("src/ARCHITECTURE.md");
+    let rows = architecture.lines().filter(|l| l.starts_with("| `mntr`: ") && l.contains("| 0 |"));
+    let patterns: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    let counting = sources()
+        .iter()
+        .filter(|s| s.path.starts_with("src/") && s.path != "src/metrics.rs" && !s.is_test());
+    let words: BTreeSet<&str> = counting.flat_map(Source::words).map(|(_, word)| word).collect();
+    assert!(names.len() > 100 && patterns.len() > 20, "{} {}", names.len(), patterns.len());
+    let found = names.into_iter().filter_map(|name| {
+        let is_divergence = patterns.iter().any(|pattern| is_meant(pattern, name));
+        match (words.contains(name), is_divergence) {
+            (true, true) => Some(format!("{name} is counted and a divergence")),
+            (false, false) => Some(format!("{name} is neither counted nor a divergence")),
+            _ => None,
+        }
+    });
+    none("metrics", found.collect());
+}
+
 #[test]
 fn every_module_says_what_it_is_for() {
     let found = complaints(sources(), |source| match source.text.starts_with("//! ") {

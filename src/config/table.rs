@@ -453,17 +453,11 @@ settings! {
     root_logger: Option<String> = None, Property "root.logger", Maybe,
         "level of the log, and where it goes: INFO, CONSOLE or ROLLINGFILE";
 }
-"For tests" {
-    testing_initial_zxid: Option<i64> = None, Property "testingonly.initialZxid",
-        Optional(Whole(0..=LONG)), "zxid at which an empty ensemble begins";
-    allow_discontinuous_proposals: bool = false, Property "test.allowDiscontinuousProposals", FLAG,
-        "tolerate gaps between proposals";
-}
 }
 
-/// Settings of the JVM, of Netty or of Java's own threads, timers and caches, which have no meaning
-/// here. They are accepted and ignored, and one line of the log says so. A name that ends in
-/// `*` stands for all that begin so.
+/// Settings of the JVM, of Netty or of Java's own threads, timers, caches and tests, which have no
+/// meaning here. They are accepted and ignored, and one line of the log says so. A name that ends
+/// in `*` stands for all that begin so.
 pub const IGNORED: &[&str] = &[
     "audit.impl.class",
     "bitHashCacheSize",
@@ -499,6 +493,8 @@ pub const IGNORED: &[&str] = &[
     "serverCnxnFactory",
     "ssl.context.supplier.class",
     "ssl.sslProvider",
+    "test.allowDiscontinuousProposals",
+    "testingonly.initialZxid",
     "watchManagerName",
     "watcherClean*",
 ];

@@ -339,7 +339,8 @@ fn words_other_than_the_documented_are_taken_as_java_takes_them() {
 #[test]
 fn unknown_keys_become_properties_and_jvm_settings_are_one_line() {
     let text = "dataDir=/d\nssl.keyStore.location=/k\nmy.key= v \nnio.numWorkerThreads=4\n\
-                netty.advancedFlowControl.enabled=true\nmetricsProvider.httpPort=7000";
+                netty.advancedFlowControl.enabled=true\nmetricsProvider.httpPort=7000\n\
+                testingonly.initialZxid=5\ntest.allowDiscontinuousProposals=true";
     let config = read(text).unwrap();
     assert_eq!(config.property("zookeeper.my.key"), Some("v"));
     assert_eq!(config.property("zookeeper.ssl.keyStore.location"), Some("/k"));
@@ -348,7 +349,8 @@ fn unknown_keys_become_properties_and_jvm_settings_are_one_line() {
     assert_eq!(
         texts,
         ["accepted and ignored, having no meaning here: \
-        netty.advancedFlowControl.enabled, nio.numWorkerThreads"]
+        netty.advancedFlowControl.enabled, nio.numWorkerThreads, \
+        test.allowDiscontinuousProposals, testingonly.initialZxid"]
     );
 }
 

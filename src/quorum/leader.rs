@@ -309,19 +309,21 @@ impl LeaderCore {
     /// A voter looks for a leader again, or is gone. If it was needed, is no learner here, and has
     /// not acknowledged NEWLEADER, which is all that is asked of it, then it will not come, since
     /// this server alone cannot convince it: all have to vote once more (ZOOKEEPER-3109: to wait
-    /// for it until initLimit would be a long outage).
-    pub fn supporter_lost(&mut self, sid: i64, out: &mut Vec<LeaderOutput>) {
-        let Some(supporters) = &mut self.supporters else { return };
+    /// for it until initLimit would be a long outage). Whether that is so.
+    pub fn supporter_lost(&mut self, sid: i64, out: &mut Vec<LeaderOutput>) -> bool {
+        let Some(supporters) = &mut self.supporters else { return false };
         let waits = !matches!(self.phase, Phase::Broadcast | Phase::Ended);
         if !waits || !supporters.remove(&sid) {
-            return;
+            return false;
         }
         let mut left = supporters.clone();
         left.extend(self.learners.values().map(|l| l.sid));
         left.extend(&self.newleader_acks);
-        if !self.is_quorum(&self.verifier, |sid| left.contains(&sid)) {
+        let lacks = !self.is_quorum(&self.verifier, |sid| left.contains(&sid));
+        if lacks {
             self.step_down(format!("server {sid} supports us no more, left are {left:?}"), out);
         }
+        lacks
     }
 
     // ---- learners come, speak and go -------------------------------------------------------

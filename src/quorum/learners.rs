@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::wire::epoch_start;
 use crate::wire::quorum::{
     ForwardedRequest, LearnerInfo, PROTOCOL_VERSION, QuorumPacket, SessionTouch, packet,
     read_touches,
 };
+use crate::wire::{counter_of, epoch_start};
 
 /// A learner's connection; never used again while the process lives.
 pub type LinkId = u64;
@@ -157,8 +157,7 @@ pub(super) fn begin_sync(
     kind: SyncKind,
     limits: SyncLimits,
 ) -> Result<(), String> {
-    let syncing = |stage| stage == Stage::Syncing;
-    let running = learners.values().filter(|l| syncing(l.stage) && l.sync == Some(kind)).count();
+    let running = syncing(learners, kind);
     let most = match kind {
         SyncKind::Snapshot => limits.snapshots,
         SyncKind::Transactions => limits.diffs,
@@ -169,6 +168,24 @@ pub(super) fn begin_sync(
     }
     learner.sync = Some(kind);
     Ok(())
+}
+
+/// How many learners are being synchronised so.
+pub(super) fn syncing(learners: &Learners, kind: SyncKind) -> usize {
+    let is_so = |l: &&Learner| l.stage == Stage::Syncing && l.sync == Some(kind);
+    learners.values().filter(is_so).count()
+}
+
+/// Whether a packet is the acknowledgement of NEWLEADER, and how its sender was synchronised then.
+pub(super) fn ends_sync(
+    learners: &Learners,
+    link: LinkId,
+    packet: &QuorumPacket,
+) -> Option<SyncKind> {
+    if packet.kind != packet::ACK || counter_of(packet.zxid) != 0 {
+        return None;
+    }
+    learners.get(&link).filter(|l| l.stage == Stage::Syncing)?.sync
 }
 
 /// Those from whom nothing was heard for too long, and why they are given up. Times in ms.

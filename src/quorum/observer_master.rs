@@ -248,6 +248,16 @@ impl ObserverMasterCore {
         begun
     }
 
+    /// See [`learners::syncing`].
+    pub fn syncing(&self, kind: SyncKind) -> usize {
+        learners::syncing(&self.learners, kind)
+    }
+
+    /// See [`learners::ends_sync`].
+    pub fn ends_sync(&self, link: LinkId, packet: &QuorumPacket) -> Option<SyncKind> {
+        learners::ends_sync(&self.learners, link, packet)
+    }
+
     // ---- commits ---------------------------------------------------------------------------
 
     /// The next transaction is committed. `bytes`: as logged (D-16). Who it is that leads under a

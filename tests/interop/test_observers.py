@@ -195,6 +195,22 @@ def test_sessions_move_between_observers(lab, quorum_kind):
     assert exists(reader, "/pinged") == 0
 
 
+@pytest.mark.parametrize("all_of", [zk.JAVA, "ours"])
+def test_masters_count(lab, quorum_kind, all_of):
+    """Sessions that an observer asks about, which the leader is asked about, too; and observers
+    that begin and end to be synchronised."""
+    servers = start(lab, [all_of if all_of == zk.JAVA else quorum_kind] * (VOTERS + 1))
+    master, leader, watching = wait_master(servers), servers.leader(), servers[OBSERVER]
+    moved = connect(watching, like=connect(master))
+    assert moved.session != 0
+    asked = {server: server.mntr()["revalidate_count"] for server in servers}
+    assert asked == {s: "1" if s in (master, leader) else "0" for s in servers}
+    assert watching.mntr()["connection_revalidate_count"] == "1"
+    counts = master.mntr()
+    observed = [int(counts[f"cnt_inflight_{way}_count"]) for way in ("diff", "snap")]
+    assert sum(observed) >= 2, observed
+
+
 def test_nobody_serves_observers(lab, quorum_kind):
     """An observer that finds no master learns from the leader. Java's would go on looking."""
     if quorum_kind == zk.JAVA:

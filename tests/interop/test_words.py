@@ -6,7 +6,8 @@ import re
 import pytest
 import tree
 import zk
-from ensembles import begin
+from ensembles import CONFIG, begin
+from test_roles import connect
 from tree import wire
 from wire import create, flag, string
 
@@ -115,6 +116,67 @@ def test_word_without_a_leader(alone, word):
     java, other = (layout(server, word) for server in alone)
     difference = list(difflib.unified_diff(java, other, "java", "other", n=1, lineterm=""))
     assert not difference, "\n".join(difference[:60])
+
+
+def counts(server, *keys):
+    found = server.mntr()
+    return {key: found[key] for key in keys}
+
+
+@pytest.fixture(params=[zk.JAVA, "ours"])
+def each_kind(request, quorum_kind):
+    return zk.JAVA if request.param == zk.JAVA else quorum_kind
+
+
+def test_sessions_that_come_back_are_counted_once(lab, each_kind):
+    """By the server they come to; and by the leader, when it is asked about them."""
+    servers = begin(lab, [each_kind] * 3)
+    here, there, leader = servers
+    connection = connect(here)
+    moved = connect(there, like=connection)
+    again = connect(leader, like=moved)
+    assert again.session == connection.session
+    again.password = bytes(16)
+    assert connect(here, like=again).session == 0
+    asked, back = "revalidate_count", "connection_revalidate_count"
+    assert [counts(s, asked, back) for s in servers] == [
+        {asked: "0", back: "1"},
+        {asked: "0", back: "1"},
+        {asked: "1", back: "1"},
+    ]
+
+
+@pytest.mark.parametrize("way", ["diff", "snap"])
+def test_synchronisations_are_counted(lab, each_kind, way):
+    """Once as one begins, and once as it ends."""
+    flags = [f"-Dzookeeper.forceSnapshotSync={str(way == 'snap').lower()}"]
+    servers = begin(lab, [each_kind] * 3, flags)
+    leader = servers.leader()
+    leader.word("srst")
+    servers[1].kill()
+    servers[1].start()
+    done, other = {"snap": ("snap", "diff"), "diff": ("diff", "snap")}[way]
+    expected = {f"{done}_count": "1", f"{other}_count": "0"}
+    expected |= {f"cnt_inflight_{done}_count": "2", f"sum_inflight_{done}_count": "1"}
+    expected |= {f"min_inflight_{done}_count": "0", f"max_inflight_{done}_count": "1"}
+    expected |= {f"cnt_inflight_{other}_count": "0"}
+    assert counts(leader, *expected) == expected
+
+
+def test_who_is_not_supported_any_more_counts_it(lab, quorum_kind):
+    """2 votes for 3, does not find it where it looks, and looks for a leader again."""
+    if quorum_kind == zk.JAVA:
+        pytest.skip("Java's waits until initLimit")
+    servers = lab.ensemble([quorum_kind] * 3, CONFIG)
+    other, lost, leader = servers
+    host, _, rest = lost.config["server.3"].split(":", 2)
+    lost.config["server.3"] = f"{host}:{zk.free_port()}:{rest}"
+    for server in (lost, leader):
+        server.start(wait=False)
+    zk.wait_for("it to give up", lambda: "supports us no more" in leader.log.read_text())
+    other.start(wait=False)
+    zk.wait_for("it to lead", lambda: leader.mode() == "leader")
+    assert int(leader.mntr()["quit_leading_due_to_disloyal_voter"]) > 0
 
 
 def test_word_not_allowed(lab, kind):

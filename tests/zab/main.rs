@@ -385,7 +385,7 @@ fn leader_event(core: &mut LeaderCore, words: &Words<'_>, now: i64, out: &mut Ve
             let sids = words.at(1).split(',').map(|sid| sid.parse().expect("a sid"));
             core.elected_by(sids.collect());
         }
-        "lost" => core.supporter_lost(words.at(1).parse().expect("a sid"), out),
+        "lost" => _ = core.supporter_lost(words.at(1).parse().expect("a sid"), out),
         "found" => core.history_found(link(1), on_disk(words), out),
         _ if words.at(1) == ">" => core.packet(link(0), read_packet(words, 2), now, out),
         other => panic!("{other} is nothing that happens to a leader"),

@@ -133,7 +133,6 @@ impl Node {
         valid: bool,
         out: &mut Outputs,
     ) {
-        self.metrics.connection_revalidate_count.add(1);
         if valid {
             self.establish(conn, session, timeout_ms, out);
         } else {

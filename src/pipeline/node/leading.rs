@@ -151,7 +151,9 @@ impl Node {
                 continue;
             }
             let Role::Leading(leading) = &mut self.role else { return };
+            let ended = leading.core.ends_sync(link, &packet);
             leading.core.packet(link, packet, cx.now.mono, &mut leading.out);
+            self.count_syncing(ended);
             self.run_leader(cx, out);
         }
     }
@@ -217,6 +219,7 @@ impl Node {
                 }
             }
             LeaderOutput::Revalidate { link, session, timeout } => {
+                self.metrics.revalidate_count.add(1);
                 if let Role::Leading(l) = &mut self.role {
                     let valid = l.take_over(session, timeout, Owner::Learner(link), cx.now.mono);
                     l.core.revalidated(link, session, valid, &mut l.out);
@@ -303,6 +306,7 @@ impl Node {
         if !self.role.begin_sync(link, kind, out) {
             return;
         }
+        self.count_syncing(Some(kind));
         let mut transactions = |kind, zxid, from| {
             self.metrics.diff_count.add(1);
             out.send(link, &QuorumPacket::bare(kind, zxid));

@@ -159,8 +159,10 @@ impl Node {
     }
 
     fn supporter_lost(&mut self, sid: i64) {
-        if let Role::Leading(leading) = &mut self.role {
-            leading.core.supporter_lost(sid, &mut leading.out);
+        if let Role::Leading(leading) = &mut self.role
+            && leading.core.supporter_lost(sid, &mut leading.out)
+        {
+            self.metrics.quit_leading_due_to_disloyal_voter.add(1);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::quorum::leader::LinkId;
 use crate::quorum::observer_master::{
     ObserverMasterCore, ObserverMasterOutput, ObserverMasterSettings,
 };
+use crate::wire::quorum::packet;
 
 impl Role {
     /// There while this server is an observer master.
@@ -75,7 +76,11 @@ impl Node {
             ObserverMasterOutput::Synchronize { link, sid, peer, disk } => {
                 self.synchronize(link, sid, (peer, disk), cx, out);
             }
-            ObserverMasterOutput::Forward(packet) => following.send(packet),
+            ObserverMasterOutput::Forward(forwarded) => {
+                let revalidates = forwarded.kind == packet::REVALIDATE;
+                self.metrics.revalidate_count.add(i64::from(revalidates));
+                following.send(forwarded);
+            }
             ObserverMasterOutput::ForwardSync { link, packet } => {
                 following.forward_sync(link, packet);
             }
@@ -97,7 +102,13 @@ impl Node {
         let now = cx.now.mono;
         let serves = match event {
             LinkEvent::Packets(packets) => packets.into_iter().try_for_each(|packet| {
-                self.as_observer_master(cx, out, |core, o| core.packet(link, packet, now, o))
+                let ended = self.as_observer_master(cx, out, |core, o| {
+                    let ended = core.ends_sync(link, &packet);
+                    core.packet(link, packet, now, o);
+                    ended
+                })?;
+                self.count_syncing(ended);
+                Some(())
             }),
             LinkEvent::LogSearched(found) => {
                 self.as_observer_master(cx, out, |core, o| core.history_found(link, found, o))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Node, Now, Role};
 use crate::config::QuorumConfig;
 use crate::metrics::{Summary, SummarySet};
+use crate::quorum::leader::SyncKind;
 use crate::session::SessionDump;
 use crate::wire::Txn;
 
@@ -72,6 +73,21 @@ impl Node {
             zxids_left: core.zxids_left(),
             leading_since: leading.started,
         })
+    }
+
+    /// Counts, when one has begun or ended to be synchronised in some way, how many are being so.
+    pub(super) fn count_syncing(&self, begun_or_ended: Option<SyncKind>) {
+        let Some(kind) = begun_or_ended else { return };
+        let running = match &self.role {
+            Role::Leading(leading) => leading.core.syncing(kind),
+            Role::Following(f) => f.observers.as_ref().map_or(0, |core| core.syncing(kind)),
+            _ => return,
+        };
+        let counts = match kind {
+            SyncKind::Snapshot => &self.metrics.inflight_snap_count,
+            SyncKind::Transactions => &self.metrics.inflight_diff_count,
+        };
+        counts.add(running as i64);
     }
 
     /// The membership in force.

@@ -2,7 +2,7 @@
 //! transactions an epoch can have. Java: `Leader.propose`.
 
 use super::{LeaderCore, LeaderOutput, LinkId, SyncKind, learners};
-use crate::wire::counter_of;
+use crate::wire::{QuorumPacket, counter_of};
 
 /// The last counter that an epoch uses. Java, too, leaves the very last one alone.
 pub const LAST_COUNTER: u32 = 0xffff_fffe;
@@ -28,6 +28,16 @@ impl LeaderCore {
                 false
             }
         }
+    }
+
+    /// See [`learners::syncing`].
+    pub fn syncing(&self, kind: SyncKind) -> usize {
+        learners::syncing(&self.learners, kind)
+    }
+
+    /// See [`learners::ends_sync`].
+    pub fn ends_sync(&self, link: LinkId, packet: &QuorumPacket) -> Option<SyncKind> {
+        learners::ends_sync(&self.learners, link, packet)
     }
 
     /// Whether the epoch has no transaction left. This server then leads until what is proposed is

@@ -73,10 +73,18 @@ impl Scene {
 
     /// Servers connect and go all the way, as far as the leader lets them. Link ids are sids.
     fn follow(&mut self, sids: &[i64]) {
+        self.join(sids, packet::FOLLOWERINFO);
+    }
+
+    fn observe(&mut self, sid: i64) {
+        self.join(&[sid], packet::OBSERVERINFO);
+    }
+
+    fn join(&mut self, sids: &[i64], kind: i32) {
         for &sid in sids {
             self.core.connected(sid as LinkId, 0);
             let info = LearnerInfo { sid, protocol_version: PROTOCOL_VERSION, config_version: 0 };
-            self.packet(sid, QuorumPacket::new(packet::FOLLOWERINFO, 0, info.to_bytes()));
+            self.packet(sid, QuorumPacket::new(kind, 0, info.to_bytes()));
         }
         self.core.accepted_epoch_durable(0, &mut self.out);
         for &sid in sids {
@@ -114,6 +122,19 @@ impl Scene {
         });
         String::from_utf8(newleader.unwrap().payload().to_vec()).unwrap()
     }
+}
+
+#[test]
+fn who_is_synchronised_counts_by_its_role() {
+    let mut scene = Scene::leading(&config("1 2 3 4o", 5), &[1]);
+    assert_eq!(scene.core.synced_counts(), (1, 0, 0));
+    // 4 and 5 follow without a vote, 6 has not come so far; 7 observes.
+    scene.follow(&[2, 4, 5]);
+    scene.core.connected(6, 0);
+    scene.observe(7);
+    assert_eq!(scene.core.synced_counts(), (2, 2, 1));
+    scene.core.disconnected(4, &mut scene.out);
+    assert_eq!(scene.core.synced_counts(), (2, 1, 1));
 }
 
 #[test]
