@@ -307,11 +307,19 @@ impl Told {
     }
 
     pub fn add(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        if Instant::now() >= self.next {
-            log::info!("link {}: {} MB {} so far", self.id, self.bytes >> 20, self.what);
-            self.next = Instant::now() + TOLD_EVERY;
+        if let Some(line) = self.line(bytes, Instant::now()) {
+            log::info!("{line}");
         }
+    }
+
+    /// What is to be told after `bytes` more, if it is time.
+    fn line(&mut self, bytes: usize, now: Instant) -> Option<String> {
+        self.bytes += bytes;
+        if now < self.next {
+            return None;
+        }
+        self.next = now + TOLD_EVERY;
+        Some(format!("link {}: {} MB {} so far", self.id, self.bytes >> 20, self.what))
     }
 }
 
@@ -416,5 +424,19 @@ mod tests {
         // What the sockets hold counts as taken.
         assert!(link.outbox.lock().bytes < TREE_BYTES);
         drop(far);
+    }
+
+    #[test]
+    fn a_long_transfer_is_told_of_every_ten_seconds() {
+        let start = Instant::now();
+        let mut told = Told { id: 7, what: "are sent", bytes: 0, next: start + TOLD_EVERY };
+        let mut lines = Vec::new();
+        for second in 1..=29 {
+            let line = told.line(1 << 20, start + Duration::from_secs(second));
+            lines.extend(line.map(|line| (second, line)));
+        }
+        let expected =
+            [(10, "link 7: 10 MB are sent so far"), (20, "link 7: 20 MB are sent so far")];
+        assert_eq!(lines, expected.map(|(second, line)| (second, line.to_string())));
     }
 }

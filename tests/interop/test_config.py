@@ -53,3 +53,20 @@ def test_port_is_taken(lab, kind):
         lines = {"clientPort": taken.getsockname()[1]}
         java, other = (exit_code(lab.server(k, lines)) for k in (zk.JAVA, kind))
     assert java == other != 0
+
+
+def test_election_port_is_taken(lab, quorum_kind):
+    """After as many tries as are set."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        lines = {
+            "initLimit": 5,
+            "syncLimit": 2,
+            "server.1": f"127.0.0.1:{zk.free_port()}:{port}",
+            "server.2": f"127.0.0.1:{zk.free_port()}:{zk.free_port()}",
+        }
+        flags = ["-Dzookeeper.electionPortBindRetry=2"]
+        servers = [lab.server(k, lines, flags) for k in (zk.JAVA, quorum_kind)]
+        for server in servers:
+            (server.data / "myid").write_text("1\n")
+        assert [exit_code(server) for server in servers] == [14, 14]

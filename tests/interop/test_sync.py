@@ -180,3 +180,12 @@ def test_truncated_and_then_from_the_leaders_disk(lab, quorum_kind, learning):
     learner.kill()
     learner.start()
     assert_one_tree(ensemble, ["/before", *MANY])
+
+
+def test_a_snapshot_though_a_few_transactions_would_do(lab, quorum_kind):
+    ensemble = begin(lab, [quorum_kind] * 3, ["-Dzookeeper.forceSnapshotSync=true"])
+    leader, learner = ensemble[3], ensemble[1]
+    learner.stop()
+    put(tree.client(leader), "/one")
+    assert comes_back(leader, learner) == "SNAP"
+    assert_one_tree(ensemble, ["/one"])

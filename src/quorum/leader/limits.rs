@@ -52,11 +52,15 @@ impl LeaderCore {
     }
 
     pub(super) fn warn_of_end(&self) {
-        let used = counter_of(self.last_proposed);
-        if used >= WARN_FROM && used % WARN_EVERY == 0 {
+        if self.is_worth_a_warning() {
             let left = self.zxids_left();
             log::warn!("{left} transactions are left in this epoch; then there is an election");
         }
+    }
+
+    fn is_worth_a_warning(&self) -> bool {
+        let used = counter_of(self.last_proposed);
+        used >= WARN_FROM && used % WARN_EVERY == 0
     }
 
     /// Steps down when the epoch is used up and everything in it is committed.
@@ -120,6 +124,23 @@ mod tests {
             panic!("{out:?}")
         };
         assert_eq!(*zxid, last);
+    }
+
+    #[test]
+    fn the_end_of_an_epoch_is_told_of_from_its_last_quarter_on() {
+        let mut core = leader();
+        let mut at = |counter: u32| {
+            core.last_proposed = epoch_start(1) + i64::from(counter);
+            (core.zxids_left(), core.is_worth_a_warning())
+        };
+        assert_eq!(at(0), (0xffff_fffe, false));
+        assert_eq!(at(0xbf00_0000), (0x40ff_fffe, false), "three quarters are not used yet");
+        assert_eq!(at(0xc000_0000), (0x3fff_fffe, true));
+        assert_eq!(at(0xc000_0001), (0x3fff_fffd, false));
+        assert_eq!(at(0xff00_0000), (0x00ff_fffe, true));
+        assert_eq!(at(LAST_COUNTER - 1), (1, false));
+        assert_eq!(at(LAST_COUNTER), (0, false));
+        assert_eq!(at(u32::MAX), (0, false));
     }
 
     #[test]
