@@ -212,6 +212,12 @@ impl Election {
         self.state == Some(ServerState::Looking)
     }
 
+    /// A voter whose log is gone (`db.autocreate=false`) elects nobody: it may have been needed for
+    /// what others are not sure to have. It waits for a leader that the others elect.
+    fn has_no_data(&self) -> bool {
+        self.role == Role::Participant && self.last_logged_zxid == -1
+    }
+
     /// Our own candidacy. Who may not lead names nobody; who only observes brings nothing.
     fn candidacy(&self, round: i64) -> Vote {
         let may_lead = self.verifier.current().is_voter(self.settings.sid);
@@ -326,8 +332,8 @@ impl Election {
         }
         match (state, n.state) {
             (_, Observing) => {}
-            // A server that has no data at all.
-            (Looking, Looking) if n.zxid == -1 => {}
+            // A server that has no data at all: the other one, or we.
+            (Looking, Looking) if n.zxid == -1 || self.has_no_data() => {}
             (Looking, Looking) if n.leader == i64::MIN => self.meet_in(n.election_epoch, now, out),
             // Somebody outside the ensemble.
             (Looking, _) if !self.verifier.is_voter(n.leader) => {}
@@ -455,7 +461,7 @@ impl Election {
 
     /// Ends the election if a quorum votes as we do, and nobody better can be expected.
     fn conclude(&mut self, now: u64, out: &mut Vec<Output>) {
-        if !self.is_looking() {
+        if !self.is_looking() || self.has_no_data() {
             return;
         }
         let Some(supporters) = self.supporting_quorum(&self.received, &Ballot::looking(self.vote))

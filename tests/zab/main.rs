@@ -12,7 +12,7 @@
 //!   committed zxid  reconfigured zxid  activated leader  
 //!   revalidated session (valid|expired) (observer|client)
 //!   accepted-durable  current-durable  tree-ready  logged zxid  tick ms  end
-//!   connect link  disconnect link  propose zxid
+//!   connect link  disconnect link  progress link  propose zxid
 //!   found link [disk=zxid..zxid]    what was looked for on disk
 //!   elected-by sid,sid  lost sid    whose votes made a leader, and who looks again
 //!   plan peer=zxid ring=zxid,zxid last=zxid [disk=zxid..zxid]
@@ -44,6 +44,9 @@ use ironkeeper::wire::{
 const TICK_MS: i64 = 100;
 
 fn zxid(text: &str) -> i64 {
+    if text == "-1" {
+        return -1;
+    }
     let (epoch, counter) = text.split_once(':').unwrap_or_else(|| panic!("{text} is no zxid"));
     epoch.parse::<i64>().expect("an epoch") << 32 | counter.parse::<i64>().expect("a counter")
 }
@@ -327,6 +330,7 @@ fn observer_master_event(
     match words.at(0) {
         "connect" => core.connected(number(1) as u64, now),
         "disconnect" => core.disconnected(number(1) as u64),
+        "progress" => core.progress(number(1) as u64, now),
         "committed" | "reconfigured" => {
             let (at, reconfig) = (zxid(words.at(1)), words.at(0) == "reconfigured");
             core.committed(at, txn(at).into(), reconfig, out);
@@ -372,6 +376,7 @@ fn leader_event(core: &mut LeaderCore, words: &Words<'_>, now: i64, out: &mut Ve
     match words.at(0) {
         "connect" => core.connected(link(1), now),
         "disconnect" => core.disconnected(link(1), out),
+        "progress" => core.progress(link(1), now),
         "propose" => {
             let at = zxid(words.at(1));
             core.propose(at, txn(at).into(), out);
