@@ -103,19 +103,25 @@ impl CommitThread {
             let db = Arc::clone(&self.db);
             let mut db = db.write();
             self.node.commit(&mut db, self.now(), out);
-            let clients = &self.clients;
-            out.io.drain(|io_thread, message| clients.send(io_thread, message));
+            self.send_to_clients(out);
             drop(db);
-            clients.wake();
+            self.clients.wake();
             self.node.end_batch(out);
             self.deliver_orders(out);
         }
-        let clients = &self.clients;
-        out.io.drain(|io_thread, message| clients.send(io_thread, message));
-        clients.wake();
+        self.send_to_clients(out);
+        self.clients.wake();
         for command in out.commands.drain(..) {
             self.carry_out(command);
         }
+    }
+
+    /// The door is closed before those who are in are sent away: they come back at once.
+    fn send_to_clients(&self, out: &mut Outputs) {
+        if out.commands.iter().any(|command| matches!(command, Command::StopServing)) {
+            self.view.set_serving(Serving::No);
+        }
+        out.io.drain(|io_thread, message| self.clients.send(io_thread, message));
     }
 
     /// Peers first: the ACKs that the log thread sends must not overtake that of NEWLEADER.

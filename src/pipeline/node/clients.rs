@@ -106,9 +106,13 @@ impl Node {
                 a.sessions.touch_session(session, request.timeout, cx.now.mono)
                     && a.sessions.set_owner(session, Some(Owner::ThisServer)).is_ok()
             }
+            // What sessions there are it knows when it has its epoch.
+            Role::Leading(l) if l.authority.is_none() => return close(conn, out),
             Role::Leading(l) => {
                 l.take_over(session, request.timeout, Owner::ThisServer, cx.now.mono)
             }
+            // Nothing but an ACK may go to the leader yet.
+            Role::Following(f) if !f.serves() => return close(conn, out),
             Role::Following(f) if !f.has_local(session) => {
                 return f.revalidate(session, conn, request.timeout);
             }
