@@ -261,8 +261,11 @@ pub struct Node {
     current_epoch: i64,
     /// The highest epoch that a learner of ours has accepted, from whomever.
     accepted_by_others: i64,
-    /// Zxid given to the log last.
+    /// Zxid given to the log last; of an observer that keeps none (`syncEnabled=false`), what it
+    /// has in memory.
     appended: i64,
+    /// Memory has transactions that the log has not.
+    unlogged: bool,
     /// The log is known to be whole from here on. Before it, a leader's snapshot may have left a
     /// hole.
     newest_snapshot: i64,
@@ -319,6 +322,7 @@ impl Node {
             current_epoch: boot.current_epoch,
             accepted_by_others: 0,
             appended: boot.last_logged,
+            unlogged: false,
             newest_snapshot: boot.newest_snapshot,
             wants_snapshot: false,
             marks: VecDeque::new(),
@@ -667,7 +671,8 @@ impl Node {
 
     /// Starts a snapshot when enough has happened since the last one (D-38). Only while serving:
     /// then all that is applied is committed. A snapshot with more in it, written late, would bring
-    /// back what the next leader has cut off meanwhile (ZOOKEEPER-4837).
+    /// back what the next leader has cut off meanwhile (ZOOKEEPER-4837). Nor by who keeps no log:
+    /// there would be a hole before it.
     fn maybe_snapshot(&mut self, tree: &DataTree, out: &mut Outputs) {
         let serves = match &self.role {
             Role::Standalone(_) => true,
@@ -675,7 +680,11 @@ impl Node {
             Role::Following(following) => following.serves(),
             Role::Draining { .. } | Role::Looking => false,
         };
-        if serves && !self.snapshot_running && self.snapshots.is_due(tree.snapshot_bytes()) {
+        if serves
+            && !self.unlogged
+            && !self.snapshot_running
+            && self.snapshots.is_due(tree.snapshot_bytes())
+        {
             self.snapshot_running = true;
             self.snapshots.snapshot_taken(out.random);
             self.newest_snapshot = self.newest_snapshot.max(tree.last_zxid());
@@ -711,3 +720,6 @@ impl Node {
         self.local.iter().map(|(id, local)| (*id, local.conn)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

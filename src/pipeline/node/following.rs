@@ -423,6 +423,7 @@ impl Node {
                     self.append(zxid, bytes, out);
                 } else {
                     self.appended = zxid;
+                    self.unlogged = true;
                 }
             }
             LearnerOutput::Commit(record, bytes) => self.on_committed(*record, bytes, cx, out),
@@ -489,6 +490,7 @@ impl Node {
         tree.set_last_zxid(zxid);
         log::info!("got a snapshot from the leader at {zxid:#x}, {} nodes", tree.node_count());
         self.appended = zxid;
+        self.unlogged = false;
         self.newest_snapshot = zxid;
         let frozen = Box::new(tree.freeze());
         let install = |token| LogCommand::InstallSnapshot { tree: frozen, token };
@@ -507,6 +509,7 @@ impl Node {
             Role::Draining { reload } => {
                 *reload = false;
                 self.appended = cx.db.tree.last_zxid();
+                self.unlogged = false;
                 self.take_next_role(cx, out);
             }
             _ => {}

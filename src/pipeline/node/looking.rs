@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::observing::some_of;
 use super::outputs::RoleReport;
 use super::{Command, Cx, Event, LinkCommand, LogMark, Node, Outputs, Role};
+use crate::config::{QuorumConfig, Role as PeerRole};
 use crate::quorum::election::{self, Election};
 use crate::wire::election::ServerState;
 
@@ -43,7 +44,8 @@ impl Node {
                     let most = self.settings.observers.election_delay_ms;
                     self.election_delay = some_of(most, out.random);
                 }
-                reload = following.core.as_ref().is_some_and(|core| core.tree_in_doubt());
+                reload = following.core.as_ref().is_some_and(|core| core.tree_in_doubt())
+                    || self.must_forget_unlogged(self.membership.committed());
                 let uncommitted = Self::take_uncommitted(&mut following);
                 if !reload {
                     self.ready.extend(uncommitted);
@@ -51,6 +53,16 @@ impl Node {
             }
             Role::Standalone(_) | Role::Draining { .. } | Role::Looking => {}
         }
+        self.drain(reload, out);
+    }
+
+    /// Whether a configuration makes a voter of an observer that kept no log: a voter has only what
+    /// it has on disk, and gets the rest anew.
+    fn must_forget_unlogged(&self, config: &QuorumConfig) -> bool {
+        self.unlogged && config.role_of(self.settings.my_id) == PeerRole::Participant
+    }
+
+    fn drain(&mut self, reload: bool, out: &mut Outputs) {
         self.let_clients_go(out);
         self.report_role("", "election", out);
         self.role = Role::Draining { reload };
@@ -151,10 +163,21 @@ impl Node {
                 }
                 election::Output::NewerConfig { from, config } => {
                     log::info!("server {from} knows a later configuration than we");
-                    self.activate(Arc::new(config), None, cx, out);
+                    self.on_newer_config(config, cx, out);
                 }
                 election::Output::PeerLooking { sid } => self.supporter_lost(sid),
             }
+        }
+    }
+
+    /// Another server's vote shows a later configuration. If memory has to be forgotten first, the
+    /// next vote brings it again.
+    fn on_newer_config(&mut self, config: QuorumConfig, cx: Cx<'_>, out: &mut Outputs) {
+        if !self.must_forget_unlogged(&config) {
+            self.activate(Arc::new(config), None, cx, out);
+        } else if matches!(self.role, Role::Looking) {
+            self.stop_read_only(out);
+            self.drain(true, out);
         }
     }
 
